@@ -1,0 +1,1 @@
+"""Fourier-space building blocks: transforms on CPU or GPU, shells, filters, masks."""

@@ -1,0 +1,164 @@
+"""Where the numbers are crunched: NumPy arrays with SciPy's threaded FFTs, or torch tensors on a device.
+
+The numerical rooms are written once, against an array namespace (``xp``) that NumPy and torch share through
+array-api-compat, and against the transforms of `Compute`. On the CPU, SciPy serves them and torch is never
+imported: that saves seconds at start and a third of a gigabyte.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import array_api_compat.numpy
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from extrecon.errors import DeviceError
+
+Array = Any
+"""A NumPy array or a torch tensor, as the `Compute` in use has it."""
+
+
+class Compute(ABC):
+    """A device, its array namespace and its Fourier transforms.
+
+    Transforms follow SciPy: forward unnormalised, inverse divided by the number of points. Real transforms halve
+    the last axis named.
+    """
+
+    xp: Any
+    name: str
+
+    @abstractmethod
+    def to_device(self, array: npt.NDArray[Any], dtype: npt.DTypeLike | None = None) -> Array:
+        """Return ``array`` on the device, converted to the NumPy dtype if one is given."""
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> npt.NDArray[Any]:
+        """Return a device array as a NumPy array."""
+
+    @abstractmethod
+    def rfftn(self, array: Array, axes: tuple[int, ...]) -> Array:
+        """Transform a real array over ``axes``; the last of them is halved."""
+
+    @abstractmethod
+    def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+        """Invert `rfftn`; ``shape`` is the real length of each of ``axes``. May overwrite ``array``."""
+
+    @abstractmethod
+    def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
+        """Call ``work`` with slices that together cover ``range(length)``, in parallel where that helps."""
+
+
+class CpuCompute(Compute):
+    """NumPy arrays, SciPy's FFTs on ``threads`` threads."""
+
+    def __init__(self, threads: int) -> None:
+        self.xp = array_api_compat.numpy
+        self.threads = threads
+        self.name = f"cpu, {threads} thread{'s' if threads > 1 else ''}"
+
+    def to_device(self, array: npt.NDArray[Any], dtype: npt.DTypeLike | None = None) -> Array:
+        return np.asarray(array, dtype=dtype)
+
+    def to_numpy(self, array: Array) -> npt.NDArray[Any]:
+        return np.asarray(array)
+
+    def rfftn(self, array: Array, axes: tuple[int, ...]) -> Array:
+        return scipy.fft.rfftn(array, axes=axes, workers=self.threads)
+
+    def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+        return scipy.fft.irfftn(array, s=shape, axes=axes, workers=self.threads, overwrite_x=True)
+
+    def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
+        # Slabs of a few planes keep temporaries inside the cache; NumPy lets go of the GIL in each of them.
+        step = max(1, min(8, -(-length // self.threads)))
+        slabs = [slice(start, min(start + step, length)) for start in range(0, length, step)]
+        if self.threads == 1:
+            for slab in slabs:
+                work(slab)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(work, slabs))
+
+
+class TorchCompute(Compute):
+    """Torch tensors on one device."""
+
+    def __init__(self, device: str) -> None:
+        import array_api_compat.torch
+        import torch
+
+        self.xp = array_api_compat.torch
+        self._torch = torch
+        self.device = torch.device(device)
+        self.name = device
+        if self.device.type == "cuda":
+            self._check_cuda(device)
+            self.name = f"{device} ({torch.cuda.get_device_name(self.device)})"
+
+    def _check_cuda(self, device: str) -> None:
+        torch = self._torch
+        if not torch.cuda.is_available():
+            raise DeviceError(
+                f"--device {device}: this torch ({torch.__version__}) sees no CUDA device. "
+                "Use --device cpu, or install a CUDA build of torch."
+            )
+        count = torch.cuda.device_count()
+        if (self.device.index or 0) >= count:
+            raise DeviceError(f"--device {device}: torch sees {count} CUDA device(s), cuda:0 to cuda:{count - 1}.")
+
+    def to_device(self, array: npt.NDArray[Any], dtype: npt.DTypeLike | None = None) -> Array:
+        return self._torch.tensor(np.asarray(array, dtype=dtype), device=self.device)
+
+    def to_numpy(self, array: Array) -> npt.NDArray[Any]:
+        return np.asarray(array.cpu().numpy())
+
+    def rfftn(self, array: Array, axes: tuple[int, ...]) -> Array:
+        return self._torch.fft.rfftn(array, dim=axes)
+
+    def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
+        return self._torch.fft.irfftn(array, s=shape, dim=axes)
+
+    def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
+        work(slice(0, length))
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def cpu(threads: int = 0) -> Compute:
+    """Return CPU computing on ``threads`` threads; 0 means all cores this process may use."""
+    return CpuCompute(threads or available_cores())
+
+
+def compute_for(device: str, threads: int = 0) -> Compute:
+    """Return the `Compute` for ``--device``: "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises
+    ------
+    DeviceError : the device is unknown or not there.
+    """
+    if device == "cpu" or (device == "auto" and not _nvidia_driver_is_loaded()):
+        return cpu(threads)
+    if device == "auto":
+        try:
+            return TorchCompute("cuda:0")
+        except DeviceError:
+            return cpu(threads)
+    if device == "cuda" or device.startswith("cuda:"):
+        return TorchCompute("cuda:0" if device == "cuda" else device)
+    raise DeviceError(f"--device {device}: choose auto, cpu, cuda or cuda:N.")
+
+
+def _nvidia_driver_is_loaded() -> bool:
+    """Tell whether asking torch for CUDA is worth the seconds that importing it takes."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()

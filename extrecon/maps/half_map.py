@@ -1,0 +1,52 @@
+"""The half-map type."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.errors import MapError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class HalfMap:
+    """One reconstructed map: density on a cubic grid, and how large a voxel is.
+
+    Attributes
+    ----------
+    density : (n, n, n) float array, axes z, y, x; the particle's origin is at voxel ``n // 2``
+    pixel_size_angstrom : edge of a voxel, Å
+    origin_angstrom : MRC header origin x, y, z, Å; kept so that a result overlays its input in a viewer
+    start_voxel : MRC header nxstart, nystart, nzstart, kept for the same reason
+    """
+
+    density: FloatArray
+    pixel_size_angstrom: float
+    origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    start_voxel: tuple[int, int, int] = (0, 0, 0)
+
+    def __post_init__(self) -> None:
+        shape = self.density.shape
+        if len(shape) != 3 or len(set(shape)) != 1:
+            raise MapError(f"A half-map must be a cube, but this one is {'×'.join(map(str, shape))} voxels.")
+        if not (np.isfinite(self.pixel_size_angstrom) and self.pixel_size_angstrom > 0):
+            raise MapError(f"The pixel size must be above 0 Å, not {self.pixel_size_angstrom}.")
+
+    @property
+    def box(self) -> int:
+        """Edge length in voxels."""
+        return int(self.density.shape[0])
+
+    @property
+    def nyquist_angstrom(self) -> float:
+        """Finest resolution the grid can hold, Å."""
+        return 2.0 * self.pixel_size_angstrom
+
+    def with_density(self, density: FloatArray) -> HalfMap:
+        """Return the same map frame around another density."""
+        return replace(self, density=density)
