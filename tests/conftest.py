@@ -1,0 +1,25 @@
+"""Fixtures that more than one room's tests use."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+SHARED_FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
+
+
+@pytest.fixture
+def shared_fixtures() -> Path:
+    """Files that other programs wrote, kept beside the repository; tests that need them skip without."""
+    if not SHARED_FIXTURES.is_dir():
+        pytest.skip("the folder shared/fixtures is not beside the repository")
+    return SHARED_FIXTURES
+
+
+@pytest.fixture
+def relion_programs() -> None:
+    """Skip where RELION is not installed."""
+    if shutil.which("relion_refine") is None:
+        pytest.skip("RELION is not installed")
