@@ -44,12 +44,39 @@ class Compute(ABC):
         """Return a device array as a NumPy array."""
 
     @abstractmethod
+    def zeros_like(self, array: Array, shape: tuple[int, ...]) -> Array:
+        """Return zeros of ``shape`` with the type and on the device of ``array``."""
+
+    @abstractmethod
     def rfftn(self, array: Array, axes: tuple[int, ...]) -> Array:
         """Transform a real array over ``axes``; the last of them is halved."""
 
     @abstractmethod
     def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
         """Invert `rfftn`; ``shape`` is the real length of each of ``axes``. May overwrite ``array``."""
+
+    @abstractmethod
+    def ifft(self, array: Array, axis: int) -> Array:
+        """Invert the complex transform over one axis. May overwrite ``array``."""
+
+    @abstractmethod
+    def fft(self, array: Array, length: int, axis: int) -> Array:
+        """Transform a complex array over one axis, padded with zeros to ``length``; may overwrite ``array``.
+
+        The one-dimensional transforms work in the calling thread: they are for use inside `over_slabs`.
+        """
+
+    @abstractmethod
+    def ifft(self, array: Array, length: int, axis: int) -> Array:
+        """Invert `fft`; may overwrite ``array``."""
+
+    @abstractmethod
+    def rfft(self, array: Array, length: int, axis: int) -> Array:
+        """Transform a real array over one axis, padded with zeros to ``length`` and halved."""
+
+    @abstractmethod
+    def irfft(self, array: Array, length: int, axis: int) -> Array:
+        """Invert `rfft`; frequencies that ``array`` lacks are 0."""
 
     @abstractmethod
     def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
@@ -70,11 +97,29 @@ class CpuCompute(Compute):
     def to_numpy(self, array: Array) -> npt.NDArray[Any]:
         return np.asarray(array)
 
+    def zeros_like(self, array: Array, shape: tuple[int, ...]) -> Array:
+        return np.zeros(shape, dtype=array.dtype)
+
     def rfftn(self, array: Array, axes: tuple[int, ...]) -> Array:
         return scipy.fft.rfftn(array, axes=axes, workers=self.threads)
 
     def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
         return scipy.fft.irfftn(array, s=shape, axes=axes, workers=self.threads, overwrite_x=True)
+
+    def ifft(self, array: Array, axis: int) -> Array:
+        return scipy.fft.ifft(array, axis=axis, workers=self.threads, overwrite_x=True)
+
+    def fft(self, array: Array, length: int, axis: int) -> Array:
+        return scipy.fft.fft(array, length, axis=axis, overwrite_x=True)
+
+    def ifft(self, array: Array, length: int, axis: int) -> Array:
+        return scipy.fft.ifft(array, length, axis=axis, overwrite_x=True)
+
+    def rfft(self, array: Array, length: int, axis: int) -> Array:
+        return scipy.fft.rfft(array, length, axis=axis)
+
+    def irfft(self, array: Array, length: int, axis: int) -> Array:
+        return scipy.fft.irfft(array, length, axis=axis)
 
     def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
         # Slabs of a few planes keep temporaries inside the cache; NumPy lets go of the GIL in each of them.
@@ -120,11 +165,29 @@ class TorchCompute(Compute):
     def to_numpy(self, array: Array) -> npt.NDArray[Any]:
         return np.asarray(array.cpu().numpy())
 
+    def zeros_like(self, array: Array, shape: tuple[int, ...]) -> Array:
+        return self._torch.zeros(shape, dtype=array.dtype, device=self.device)
+
     def rfftn(self, array: Array, axes: tuple[int, ...]) -> Array:
         return self._torch.fft.rfftn(array, dim=axes)
 
     def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
         return self._torch.fft.irfftn(array, s=shape, dim=axes)
+
+    def ifft(self, array: Array, axis: int) -> Array:
+        return self._torch.fft.ifft(array, dim=axis)
+
+    def fft(self, array: Array, length: int, axis: int) -> Array:
+        return self._torch.fft.fft(array, length, dim=axis)
+
+    def ifft(self, array: Array, length: int, axis: int) -> Array:
+        return self._torch.fft.ifft(array, length, dim=axis)
+
+    def rfft(self, array: Array, length: int, axis: int) -> Array:
+        return self._torch.fft.rfft(array, length, dim=axis)
+
+    def irfft(self, array: Array, length: int, axis: int) -> Array:
+        return self._torch.fft.irfft(array, length, dim=axis)
 
     def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
         work(slice(0, length))

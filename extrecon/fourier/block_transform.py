@@ -1,0 +1,119 @@
+"""Fourier transforms between a block of voxels and a block of low frequencies of a cyclic box.
+
+A map that is zero outside a block, or wanted only there, or that holds no high frequencies, needs far fewer
+one-dimensional transforms than the whole box does. The four steps here are given slab by slab, so that what is
+done between them finds its numbers still in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.fourier.compute import Array, Compute
+
+
+def radial_table(
+    box: int, gain: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+) -> npt.NDArray[np.float64]:
+    """Return a radial filter's gain at every frequency of a box.
+
+    Parameters
+    ----------
+    box : edge length, voxels
+    gain : takes frequencies, cycles per voxel (0 to √3/2), and returns gains of the same shape
+
+    Returns
+    -------
+    (3 (box // 2)² + 1,) array, indexed by the squared distance from the origin in Fourier pixels
+    """
+    squared = np.arange(3 * (box // 2) ** 2 + 1, dtype=np.float64)
+    return gain(np.sqrt(squared) / box)
+
+
+class BlockTransform:
+    """The transforms of a (z, y, x) block of voxels, at the origin of a cyclic cube of ``box`` voxels.
+
+    A spectrum is an array (..., kz, ky, kx). Along z and y its frequencies run 0 … ``band``, -``band`` … -1, or as
+    usual when the band covers the box; along x they run 0 … ``band``. Between voxels and spectrum stands a *half*:
+    an array (..., z, ky, kx). Leading axes are carried along. float32 gives complex64, float64 complex128.
+
+    Parameters
+    ----------
+    compute : where to work
+    box : edge of the cyclic cube, voxels
+    block : edges of the block along z, y, x, voxels; the whole box if None
+    band : highest frequency along any axis, Fourier pixels; ``box // 2`` if None
+    """
+
+    def __init__(
+        self, compute: Compute, box: int, block: tuple[int, int, int] | None = None, band: int | None = None
+    ) -> None:
+        self.compute = compute
+        self.box = box
+        self.block = block or (box, box, box)
+        limit = box // 2
+        self.band = limit if band is None else min(band, limit)
+        self._full = 2 * self.band + 1 >= box
+        rows = box if self._full else 2 * self.band + 1
+        self.half_shape = (self.block[0], rows, self.band + 1)
+        signed = np.arange(rows)
+        signed[self.band + 1 :] -= rows
+        self.signed_frequencies = signed
+        self._squared = compute.to_device(signed.astype(np.int64) ** 2)
+
+    def squared_frequency(self, columns: slice) -> Array:
+        """Return |k|² in Fourier pixels for kz ≥ 0: (band + 1, ky, kx) integers, to index a `radial_table`."""
+        squared, top = self._squared, self.band + 1
+        return squared[:top, None, None] + squared[None, columns, None] + squared[None, None, :top]
+
+    def scaled(self, spectrum: Array, gain: Array) -> Array:
+        """Return (..., kz, ky, kx) ``spectrum`` times an even ``gain`` given for kz ≥ 0 alone."""
+        xp, top = self.compute.xp, self.band + 1
+        mirrored = xp.flip(gain[..., 1 : 1 + self.half_shape[1] - top, :, :], axis=-3)
+        return spectrum * xp.concat([gain, mirrored], axis=-3)
+
+    def forward_planes(self, voxels: Array) -> Array:
+        """Transform planes (..., z, y, x) of the block over y and x: (..., z, ky, kx)."""
+        along_x = self.compute.rfft(voxels, self.box, -1)[..., : self.band + 1]
+        return self._cut(self.compute.fft(along_x, self.box, -2), -2)
+
+    def forward_columns(self, half: Array) -> Array:
+        """Transform columns (..., z, ky, kx) of a half over z: (..., kz, ky, kx)."""
+        return self._cut(self.compute.fft(half, self.box, -3), -3)
+
+    def inverse_columns(self, spectrum: Array) -> Array:
+        """Invert `forward_columns`; may overwrite ``spectrum``."""
+        columns = self.compute.ifft(self._padded(spectrum, -3), self.box, -3)
+        return columns[..., : self.block[0], :, :]
+
+    def inverse_planes(self, half: Array) -> Array:
+        """Invert `forward_planes`; may overwrite ``half``."""
+        along_y = self.compute.ifft(self._padded(half, -2), self.box, -2)
+        along_x = self.compute.irfft(along_y[..., : self.block[1], :], self.box, -1)
+        return along_x[..., : self.block[2]]
+
+    def _padded(self, array: Array, axis: int) -> Array:
+        if self._full:
+            return array
+        top = self.band + 1
+        shape = list(array.shape)
+        shape[axis] = self.box
+        wide = self.compute.xp.zeros(tuple(shape), dtype=array.dtype, device=array.device)
+        wide[_along(axis, slice(0, top))] = array[_along(axis, slice(0, top))]
+        wide[_along(axis, slice(self.box - self.band, None))] = array[_along(axis, slice(top, None))]
+        return wide
+
+    def _cut(self, array: Array, axis: int) -> Array:
+        if self._full:
+            return array
+        low = array[_along(axis, slice(0, self.band + 1))]
+        high = array[_along(axis, slice(self.box - self.band, None))]
+        return self.compute.xp.concat([low, high], axis=axis)
+
+
+def _along(axis: int, part: slice) -> tuple[object, ...]:
+    """Return the index that takes ``part`` of a negative ``axis``."""
+    return (..., part, *(slice(None),) * (-axis - 1))
