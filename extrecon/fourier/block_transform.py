@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from array_api_compat import device
 
 from extrecon.fourier.compute import Array, Compute
 
@@ -82,7 +83,11 @@ class BlockTransform:
 
     def forward_columns(self, half: Array) -> Array:
         """Transform columns (..., z, ky, kx) of a half over z: (..., kz, ky, kx)."""
-        return self._cut(self.compute.fft(half, self.box, -3), -3)
+        return self.cut_columns(self.compute.fft(half, self.box, -3))
+
+    def cut_columns(self, spectrum: Array) -> Array:
+        """Keep of all ``box`` frequencies along z those of the band."""
+        return self._cut(spectrum, -3)
 
     def inverse_columns(self, spectrum: Array) -> Array:
         """Invert `forward_columns`; may overwrite ``spectrum``."""
@@ -101,7 +106,7 @@ class BlockTransform:
         top = self.band + 1
         shape = list(array.shape)
         shape[axis] = self.box
-        wide = self.compute.xp.zeros(tuple(shape), dtype=array.dtype, device=array.device)
+        wide = self.compute.xp.zeros(tuple(shape), dtype=array.dtype, device=device(array))
         wide[_along(axis, slice(0, top))] = array[_along(axis, slice(0, top))]
         wide[_along(axis, slice(self.box - self.band, None))] = array[_along(axis, slice(top, None))]
         return wide

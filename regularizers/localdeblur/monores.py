@@ -1,0 +1,277 @@
+"""The MonoRes algorithm: local resolution by monogenic amplitudes.
+
+Source: Vilas et al., Structure 2018, 26, 337, with the choices of the program that the authors distribute. At each
+resolution, from the worst to the finest, a voxel's amplitude is compared with a quantile of the noise's; where it
+fails twice in a row the voxel's resolution is the last that passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.errors import RegularizerError
+from extrecon.fourier.block_transform import BlockTransform, radial_table
+from extrecon.fourier.compute import Compute
+from extrecon.maps.half_map import FloatArray
+from extrecon.regularizer import Progress, no_progress
+from regularizers.localdeblur.bands import nearest_index
+from regularizers.localdeblur.monogenic import MonogenicAmplitude, Region, gaussian
+from regularizers.localdeblur.noise import noise_level, sorted_value
+
+_REFINEMENT_SIGMA = 4.0
+_REFINEMENT_QUANTILE = 0.95
+_SMOOTHING_SIGMA = 3.0
+_CLIFF = 0.01  # a shell with less of the variance of the one before lies where the map was masked
+_LIVE_FRACTION = 0.025
+_MEAN_FRACTION = 0.001
+
+SIGNAL, NOISE, IGNORED = 1, 0, -1
+
+
+@dataclass(frozen=True)
+class MonoResSettings:
+    """How to measure.
+
+    Attributes
+    ----------
+    worst_angstrom : where the sweep starts, Å
+    finest_angstrom : where it ends, Å; not below Nyquist
+    step_angstrom : Å between levels
+    significance : the noise quantile that a voxel must exceed
+    gaussian : take the noise's mean and standard deviation in place of its quantile
+    refine_mask : leave out mask voxels that look like solvent
+    keep_nyquist : False reproduces the reference program, which never assigns the level at Nyquist
+    """
+
+    worst_angstrom: float
+    finest_angstrom: float = 0.0
+    step_angstrom: float = 0.25
+    significance: float = 0.95
+    gaussian: bool = False
+    refine_mask: bool = True
+    keep_nyquist: bool = True
+    dtype: npt.DTypeLike = np.float32
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the sweep found.
+
+    Attributes
+    ----------
+    resolution_angstrom : (n, n, n) array, Å, 0 outside the refined mask
+    labels : (n, n, n) array: 1 signal, 0 noise, −1 ignored
+    levels_angstrom : the levels tested
+    ending : why the sweep ended
+    facts : further numbers for the record
+    """
+
+    resolution_angstrom: FloatArray
+    labels: npt.NDArray[np.int8]
+    levels_angstrom: list[float]
+    ending: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def local_resolution(
+    volume: FloatArray,
+    mask: FloatArray,
+    pixel_size_angstrom: float,
+    settings: MonoResSettings,
+    *,
+    compute: Compute,
+    noise: FloatArray | None = None,
+    progress: Progress = no_progress,
+) -> Sweep:
+    """Measure the local resolution of a map inside a mask.
+
+    Parameters
+    ----------
+    volume : (n, n, n) array, axes z, y, x; the mean of two halves if ``noise`` is given
+    mask : (n, n, n) array; above 0.5 is the particle
+    pixel_size_angstrom : Å
+    settings, compute, progress : how, where, and whom to tell
+    noise : (n, n, n) array, half the difference of two halves; None: the noise is the volume outside the mask
+
+    Raises
+    ------
+    RegularizerError : no signal voxel, or no noise voxel, to compare.
+    """
+    progress("local resolution", 0.0)
+    labels, limit = label_voxels(volume, mask)
+    amplitude = MonogenicAmplitude(compute, volume, settings.dtype)
+    if settings.refine_mask:
+        _refine(labels, amplitude, compute)
+    signal = labels == SIGNAL
+    noise_voxels = labels == NOISE if noise is None else labels >= NOISE
+    _check_voxels(signal, noise_voxels)
+    noise_amplitude = None if noise is None else MonogenicAmplitude(compute, noise, settings.dtype)
+    meter = _Meter(amplitude, noise_amplitude, Region(compute, signal), Region(compute, noise_voxels), settings)
+    levels = sweep_levels(len(volume), pixel_size_angstrom, settings)
+    values, used, ending = _sweep(meter, levels, settings, progress)
+    resolution = np.zeros(volume.shape)
+    resolution[signal] = values
+    resolution = _smoothed(resolution, signal, compute)
+    progress("local resolution", 1.0)
+    facts = {"signal_voxels": int(signal.sum()), "noise_voxels": int(noise_voxels.sum()), "radius_limit": limit}
+    return Sweep(resolution, labels, used, ending, facts)
+
+
+def label_voxels(volume: FloatArray, mask: FloatArray) -> tuple[npt.NDArray[np.int8], int]:
+    """Return signal, noise and ignored voxels, and the radius (voxels) from which on voxels are ignored."""
+    box = len(volume)
+    axis = (np.arange(box) - box // 2).astype(np.float64) ** 2
+    radius = np.sqrt(axis[:, None, None] + axis[None, :, None] + axis)
+    labels = np.where(mask > 0.5, SIGNAL, NOISE).astype(np.int8)
+    if not (labels == SIGNAL).any():
+        raise RegularizerError("The mask has no voxel above 0.5: there is nothing to measure.")
+    limit = _cliff(volume, radius, int(radius[labels == SIGNAL].max()))
+    labels[radius >= limit] = IGNORED
+    return labels, limit
+
+
+def _cliff(volume: FloatArray, radius: FloatArray, first: int) -> int:
+    """Return the radius of the first shell beyond ``first`` where a masked map falls to a constant."""
+    end = len(volume) // 2
+    shell = radius.astype(np.int64).ravel()
+    values = volume.astype(np.float64).ravel()
+    kept = (shell >= first) & (shell < end)
+    shell, values = shell[kept], values[kept]
+    if first >= end:
+        return end
+    counts = np.bincount(shell, minlength=end)
+    means = np.bincount(shell, values, minlength=end) / np.maximum(counts, 1)
+    variances = np.bincount(shell, (values - means[shell]) ** 2, minlength=end) / np.maximum(counts, 1)
+    for rad in range(first + 1, end):
+        if variances[rad] < _CLIFF * variances[rad - 1]:
+            return rad - 1
+    return end
+
+
+def _refine(labels: npt.NDArray[np.int8], amplitude: MonogenicAmplitude, compute: Compute) -> None:
+    """Relabel as noise the signal voxels whose smoothed broadband amplitude is no more than the solvent's."""
+    signal, solvent = labels == SIGNAL, labels == NOISE
+    if not solvent.any() or not signal.any():
+        return
+    regions = [Region(compute, signal), Region(compute, solvent)]
+    of_signal, of_solvent = amplitude.broadband(_REFINEMENT_SIGMA, regions)
+    threshold = sorted_value(of_solvent, int(_REFINEMENT_QUANTILE * of_solvent.size))
+    labels[signal] = np.where(of_signal < threshold, NOISE, SIGNAL)
+
+
+def _check_voxels(signal: npt.NDArray[np.bool_], noise: npt.NDArray[np.bool_]) -> None:
+    if not signal.any():
+        raise RegularizerError(
+            "MonoRes: nothing inside the mask stands out from the solvent; is the mask in place?"
+        )
+    if not noise.any():
+        raise RegularizerError(
+            "MonoRes: the mask leaves no solvent to measure the noise in; give a tighter mask, or both halves."
+        )
+
+
+def sweep_levels(box: int, pixel_size_angstrom: float, settings: MonoResSettings) -> list[tuple[int, float]]:
+    """Return the shells (Fourier pixels) and levels (Å) to test, from the worst to the finest."""
+    nyquist = 2.0 * pixel_size_angstrom
+    finest = max(settings.finest_angstrom, nyquist) - 1e-6
+    levels: list[tuple[int, float]] = []
+    count = 0
+    while (wanted := settings.worst_angstrom - count * settings.step_angstrom) >= finest:
+        count += 1
+        shell = nearest_index(pixel_size_angstrom / wanted, box)
+        if shell < 1 or (levels and shell == levels[-1][0]):
+            continue
+        if (level := box * pixel_size_angstrom / shell) < finest:
+            break
+        levels.append((shell, level))
+    return levels
+
+
+@dataclass(frozen=True)
+class _Meter:
+    """Measures signal and noise amplitudes at one level."""
+
+    amplitude: MonogenicAmplitude
+    noise_amplitude: MonogenicAmplitude | None
+    signal: Region
+    noise: Region
+    settings: MonoResSettings
+
+    def measure(self, shell: int) -> tuple[FloatArray, FloatArray]:
+        keep = self.settings.keep_nyquist
+        if self.noise_amplitude is None:
+            signal, noise = self.amplitude.above(shell, keep, [self.signal, self.noise])
+            return signal, noise
+        (signal,) = self.amplitude.above(shell, keep, [self.signal])
+        (noise,) = self.noise_amplitude.above(shell, keep, [self.noise])
+        return signal, noise
+
+
+def _sweep(
+    meter: _Meter, levels: list[tuple[int, float]], settings: MonoResSettings, progress: Progress
+) -> tuple[npt.NDArray[np.float64], list[float], str]:
+    """Return the signal voxels' resolution, the levels tested, and why the sweep ended."""
+    size = meter.signal.size
+    resolution, fails = np.zeros(size), np.zeros(size, dtype=np.int8)
+    live = np.ones(size, dtype=np.bool_)
+    critical = NormalDist().inv_cdf(settings.significance)
+    used: list[float] = []
+    largest_mean = 0.0
+    for number, (shell, level) in enumerate(levels):
+        progress("local resolution", number / len(levels))
+        if np.count_nonzero(live) / size < _LIVE_FRACTION:
+            return resolution, used, "few voxels were left"
+        used.append(level)
+        amplitudes, noise = meter.measure(shell)
+        left = amplitudes[live].astype(np.float64)
+        level_of_noise = noise_level(noise, settings.significance, settings.gaussian)
+        passed = live & (amplitudes > level_of_noise.threshold)
+        failed = live & ~passed
+        resolution[passed], fails[passed] = level, 0
+        fails[failed] += 1
+        done = failed & (fails >= 2)
+        resolution[done] = used[max(len(used) - 3, 0)]
+        live &= ~done
+        largest_mean = max(largest_mean, left.mean())
+        if left.mean() < _MEAN_FRACTION * largest_mean:
+            return resolution, used, "the signal vanished"
+        if level_of_noise.z_score(left) < critical:
+            return resolution, used, "the signal sank into the noise"
+    return resolution, used, "the finest level was reached"
+
+
+def _smoothed(
+    resolution: npt.NDArray[np.float64], signal: npt.NDArray[np.bool_], compute: Compute
+) -> npt.NDArray[np.float64]:
+    """Smooth inside, where that improves the number; the outside counts as the median."""
+    inside = resolution[signal]
+    filled = np.where(signal, resolution, sorted_value(inside, inside.size // 2))
+    box = len(resolution)
+    table = radial_table(box, lambda u: gaussian(u, _SMOOTHING_SIGMA))
+    transform = BlockTransform(compute, box, band=int(np.sqrt(np.flatnonzero(table)[-1])))
+    gains = compute.to_device(table)
+    half = compute.to_device(np.empty(transform.half_shape, np.complex128))
+    volume = compute.to_device(filled)
+    smooth = compute.to_device(np.empty_like(filled))
+
+    def forward(part: slice) -> None:
+        half[part] = transform.forward_planes(volume[part])
+
+    def filtered(part: slice) -> None:
+        spectrum = transform.forward_columns(half[:, part] + 0)
+        half[:, part] = transform.inverse_columns(
+            transform.scaled(spectrum, gains[transform.squared_frequency(part)])
+        )
+
+    def inverse(part: slice) -> None:
+        smooth[part] = transform.inverse_planes(half[part] + 0)
+
+    compute.over_slabs(forward, box)
+    compute.over_slabs(filtered, transform.half_shape[1])
+    compute.over_slabs(inverse, box)
+    return np.where(signal, np.minimum(resolution, compute.to_numpy(smooth)), 0.0)
