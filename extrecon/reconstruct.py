@@ -138,7 +138,9 @@ def reconstruct(
     result then changes in the third digit when its input changes in the fourteenth.
     """
     weight = _weight_with_map_term(accumulators, tau2, tau2_fudge, geometry, compute)
-    ratio = _gridded_ratio(weight, geometry, compute) if iterate_gridding else _plain_ratio(weight, geometry, compute)
+    ratio = (
+        _gridded_ratio(weight, geometry, compute) if iterate_gridding else _plain_ratio(weight, geometry, compute)
+    )
     del weight
     # Nested, so that no name here keeps the spectrum alive while it shrinks.
     values = _to_real_space(_spectrum(accumulators, ratio, geometry, compute), geometry, compute)
@@ -214,7 +216,9 @@ def _map_term(tau2: npt.NDArray[np.float64], tau2_fudge: float, geometry: Geomet
     known = np.zeros(shell[-1] + 1)
     known[: tau2.size] = tau2[: known.size]
     scale = geometry.volume_factor * tau2_fudge
-    return np.divide(1.0, scale * known, out=np.full(known.size, -1.0), where=known > 0)[shell]
+    per_shell = np.divide(1.0, scale * known, out=np.full(known.size, -1.0), where=known > 0)
+    by_square: npt.NDArray[np.float64] = per_shell[shell]
+    return by_square
 
 
 def _gridded_ratio(weight: Array, geometry: Geometry, compute: Compute) -> Array:
@@ -284,10 +288,10 @@ def _to_real_space(spectrum: Array, geometry: Geometry, compute: Compute) -> Arr
     padded = geometry.padded_size + geometry.padded_size % 2
     for axis in range(last):
         spectrum = window_full_axis(spectrum, axis, geometry.radius, padded, compute)
-        spectrum = crop_around_origin(compute.ifft(spectrum, axis), axis, n, compute)
+        spectrum = crop_around_origin(compute.ifftn(spectrum, (axis,)), axis, n, compute)
     spectrum = window_half_axis(spectrum, last, geometry.radius, padded // 2 + 1, compute)
     values = crop_around_origin(compute.irfftn(spectrum, (padded,), (last,)), last, n, compute)
-    # The accumulators hold unnormalised transforms: undo the division by the padded volume that ifft makes.
+    # The accumulators hold unnormalised transforms: undo the division by the padded volume that ifftn makes.
     unnormalised = float(padded) ** geometry.dimensions
     return values * (unnormalised / (geometry.volume_factor * (n if geometry.dimensions == 3 else 1)))
 
@@ -295,8 +299,8 @@ def _to_real_space(spectrum: Array, geometry: Geometry, compute: Compute) -> Arr
 def _mask_and_correct(values: Array, geometry: Geometry, compute: Compute) -> npt.NDArray[np.float32]:
     """Put the mean of the surroundings outside a soft sphere and undo the interpolation's footprint.
 
-    Projections are read from the padded transform by trilinear interpolation; in real space that multiplies the
-    map by sinc²(r / (n p)).
+    Projections are read from the padded transform by trilinear interpolation; in real space that multiplies
+    the map by sinc²(r / (n p)).
     """
     n = geometry.original_size
     squared = squared_radius([np.arange(n) - n // 2] * geometry.dimensions)

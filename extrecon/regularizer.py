@@ -1,8 +1,8 @@
 """The interface a regularizer implements, and how one is found.
 
 A regularizer is a class with a name, a version and one method. It is found through the entry-point group
-``extrecon.regularizers``; nothing in extrecon imports one by name. Local-resolution methods are found the same
-way, in the group ``extrecon.local_resolution``.
+``extrecon.regularizers``; nothing in extrecon imports one by name. Local-resolution methods are found the
+same way, in the group ``extrecon.local_resolution``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from extrecon.errors import RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.maps.half_map import FloatArray, HalfMap
+from extrecon.options import FALSE_WORDS, TRUE_WORDS
 
 REGULARIZER_GROUP = "extrecon.regularizers"
 LOCAL_RESOLUTION_GROUP = "extrecon.local_resolution"
@@ -77,16 +78,12 @@ class Parameter:
             raise UsageError(f"--set {self.name}={value}: the largest value allowed is {self.maximum}.")
 
 
-_TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
-_FALSE_WORDS = frozenset({"0", "false", "no", "off"})
-
-
 def _convert(text: Setting, kind: type) -> Setting:
     if kind is bool:
         word = str(text).lower()
-        if word not in _TRUE_WORDS | _FALSE_WORDS:
+        if word not in TRUE_WORDS | FALSE_WORDS:
             raise ValueError(text)
-        return word in _TRUE_WORDS
+        return word in TRUE_WORDS
     if kind is str:
         return str(text)
     return int(str(text)) if kind is int else float(text)
@@ -185,9 +182,7 @@ class LocalResolutionMethod(ABC):
         """Return the local resolution of ``half_map``, or of the mean of it and ``context.other_half``."""
 
 
-def settings_for(
-    parameters: Sequence[Parameter], given: Mapping[str, Setting], owner: str
-) -> dict[str, Setting]:
+def settings_for(parameters: Sequence[Parameter], given: Mapping[str, Setting], owner: str) -> dict[str, Setting]:
     """Return all ``parameters`` with their values: ``given`` where given, else the default.
 
     Raises
@@ -220,5 +215,5 @@ def load(name: str, group: str = REGULARIZER_GROUP) -> Any:
         raise RegularizerError(f"'{name}' is not installed. Installed: {listed}.")
     try:
         return found[name].load()()
-    except Exception as error:  # noqa: BLE001  a plugin may fail in any way; the user hears which one and why
+    except Exception as error:  # a plugin may fail in any way; the user hears which one and why
         raise RegularizerError(f"'{name}' ({found[name].value}) cannot be loaded: {error}") from error

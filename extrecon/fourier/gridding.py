@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.grids import squared_radius
+from extrecon.maps.half_map import FloatArray
 
 ITERATIONS = 10
 BLOB_RADIUS = 3.8
@@ -25,7 +26,7 @@ SINGLE_PRECISION_SPREAD = 100.0
 
 
 def even_out(weight: Array, period: float, compute: Compute, iterations: int = ITERATIONS) -> Array:
-    """Return weight · u, where u are the gridding weights that make (weight · u) ∗ blob as even as possible.
+    r"""Return weight · u, where u are the gridding weights that make (weight · u) ∗ blob as even as possible.
 
     Parameters
     ----------
@@ -33,11 +34,12 @@ def even_out(weight: Array, period: float, compute: Compute, iterations: int = I
         where nothing counts; P odd; 2 or 3 dimensions; overwritten
     period : edge of the padded image, px; the blob's footprint in real space is tabulated against x / period
     compute : where to work
-    iterations : rounds u ← u / max(1e-6, \\|(weight · u) ∗ blob\\|), starting from u = 1
+    iterations : rounds u ← u / max(1e-6, \|(weight · u) ∗ blob\|), starting from u = 1
 
     Returns
     -------
-    array like ``weight``, float32 or float64. The iteration is carried on this product: where the weight is 0, u is not needed.
+    array like ``weight``, float32 or float64. The iteration is carried on this product: where the weight is 0, u is
+    not needed.
     """
     xp = compute.xp
     footprint = _Footprint(weight.shape[0], weight.ndim, period, compute)
@@ -74,17 +76,9 @@ def _convolve(array: Array, footprint: _Footprint, compute: Compute) -> Array:
     """Convolve a real, symmetric, half-stored array with the blob (periodic, as on RELION's own window)."""
     size, last = array.shape[0], array.ndim - 1
     others = tuple(range(last))
-    spectrum = compute.rfftn(array, axes=others)
-    real_space = compute.irfftn(spectrum, shape=(size,), axes=(last,))
-    del spectrum
-
-    def multiply(slab: slice) -> None:
-        real_space[slab] *= footprint.slab(slab)
-
-    compute.over_slabs(multiply, real_space.shape[0])
-    spectrum = compute.rfftn(real_space, axes=(last,))
-    del real_space
-    return compute.irfftn(spectrum, shape=(size,) * last, axes=others)
+    # Nested calls, so that each stage's array is let go as soon as the next one has it.
+    real_space = footprint.multiply(compute.irfftn(compute.rfftn(array, axes=others), shape=(size,), axes=(last,)))
+    return compute.irfftn(compute.rfftn(real_space, axes=(last,)), shape=(size,) * last, axes=others)
 
 
 class _Footprint:
@@ -107,9 +101,14 @@ class _Footprint:
         self._table = compute.to_device(_half_by_squared_radius(dimensions * int(numbered.min()) ** 2, period))
         self._kept: Array | None = None
 
-    def slab(self, slab: slice) -> Array:
-        """Return a part of the footprint: float64 as computed, float32 once kept."""
-        return self._computed(slab) if self._kept is None else self._kept[slab]
+    def multiply(self, real_space: Array) -> Array:
+        """Multiply by the footprint in place: float64 computed on the way, float32 once kept."""
+
+        def part(slab: slice) -> None:
+            real_space[slab] *= self._computed(slab) if self._kept is None else self._kept[slab]
+
+        self._compute.over_slabs(part, real_space.shape[0])
+        return real_space
 
     def keep(self) -> None:
         """Hold the footprint in memory as float32 from now on."""
@@ -130,12 +129,13 @@ def _half_by_squared_radius(largest: int, period: float) -> npt.NDArray[np.float
     """Tabulate half of the footprint against the squared integer radius, 0 to ``largest``."""
     position = np.sqrt(np.arange(largest + 1)) / period
     entry = np.floor(position * (TABLE_LENGTH / TABLE_END)).astype(np.int64)
-    table = np.append(kaiser_bessel_footprint(np.arange(TABLE_LENGTH) * (TABLE_END / TABLE_LENGTH)), 0.0)
+    positions = np.linspace(0, TABLE_END, TABLE_LENGTH, endpoint=False)
+    table = np.append(kaiser_bessel_footprint(positions), 0.0)
     halves: npt.NDArray[np.float64] = 0.5 * table[np.minimum(entry, TABLE_LENGTH)]
     return halves
 
 
-def kaiser_bessel_footprint(position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def kaiser_bessel_footprint(position: FloatArray) -> npt.NDArray[np.float64]:
     """Return the 3D Fourier transform of a Kaiser-Bessel blob of order 0, divided by its value at 0.
 
     Lewitt, J. Opt. Soc. Am. A 7, 1834 (1990), eq. A3 with m = 0: proportional to I_{3/2}(z) / z^{3/2}, where
@@ -146,7 +146,7 @@ def kaiser_bessel_footprint(position: npt.NDArray[np.float64]) -> npt.NDArray[np
     position : x, as a fraction of the padded image's edge; 2π a x must stay below α (it does up to 0.5)
     """
 
-    def shape(z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def shape(z: FloatArray) -> npt.NDArray[np.float64]:
         value: npt.NDArray[np.float64] = (z * np.cosh(z) - np.sinh(z)) / z**3
         return value
 

@@ -55,7 +55,9 @@ def write_map(path: Path, half_map: HalfMap) -> None:
     ------
     OutputError : the folder is missing or read-only, or the disk is full; an old file at ``path`` is untouched.
     """
-    write_volume(path, half_map.density, half_map.pixel_size_angstrom, half_map.origin_angstrom, half_map.start_voxel)
+    write_volume(
+        path, half_map.density, half_map.pixel_size_angstrom, half_map.origin_angstrom, half_map.start_voxel
+    )
 
 
 def write_volume(
@@ -95,7 +97,9 @@ def _read(path: Path) -> tuple[npt.NDArray[np.float32], Any]:
     if data is None or data.size == 0:
         raise MapError(f"{path}: holds no voxels.")
     if np.iscomplexobj(data):
-        raise MapError(f"{path}: holds complex numbers (MRC mode {int(header.mode)}); a map of real numbers is needed.")
+        raise MapError(
+            f"{path}: holds complex numbers (MRC mode {int(header.mode)}); a map of real numbers is needed."
+        )
     values = data if data.dtype == np.float32 else data.astype(np.float32)
     _check_finite(path, values)
     return values, header

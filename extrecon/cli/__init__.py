@@ -1,0 +1,1 @@
+"""The program ``extrecon``: one file a command."""

@@ -1,0 +1,80 @@
+"""What the commands share: consoles, the progress bar, common options, and care for the user's files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from extrecon import regularizer
+from extrecon.errors import OutputError
+from extrecon.options import Value, parse_settings
+
+console = Console()
+errors = Console(stderr=True)
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One of the method's parameters; repeatable."),
+]
+DeviceOption = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all cores this process may use.")]
+PixelSizeOption = Annotated[
+    float | None, typer.Option("--pixel-size", metavar="Å", help="Pixel size, Å, in place of the header's.")
+]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
+
+
+@contextmanager
+def progress_bar() -> Iterator[regularizer.Progress]:
+    """Show stages as they go, on a terminal; stay silent elsewhere."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        console=errors,
+        disable=not errors.is_terminal,
+        transient=True,
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, fraction: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=1.0)
+            bars.update(tasks[stage], completed=fraction)
+
+        yield report
+
+
+def settings_from(texts: Sequence[str] | None) -> Mapping[str, Value]:
+    """Return the ``--set`` options as a mapping."""
+    return parse_settings(texts or [], "--set")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: the folder cannot be made: {error.strerror}.") from error
+
+
+def refuse_to_overwrite(paths: Sequence[Path], *, overwrite: bool, inputs: Sequence[Path]) -> None:
+    """Stop before work starts if a result would replace a file.
+
+    Raises
+    ------
+    OutputError : a path is one of the inputs, or it is there and ``overwrite`` is off.
+    """
+    for path in paths:
+        if any(path.exists() and source.exists() and path.samefile(source) for source in inputs):
+            raise OutputError(f"{path}: is an input of this command; choose another output.")
+        if path.exists() and not overwrite:
+            raise OutputError(f"{path}: is already there; give --overwrite to replace it.")
+        if not path.parent.is_dir():
+            raise OutputError(f"{path}: the folder {path.parent} does not exist.")

@@ -1,0 +1,165 @@
+"""``extrecon doctor``: is everything there that a refinement needs, and what to do if not."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import typer
+from rich.table import Table
+
+from extrecon import __version__
+from extrecon.cli.console import console
+from extrecon.errors import ExtreconError, UsageError
+from extrecon.fourier.compute import available_cores, compute_for
+from extrecon.options import OPTIONS, resolve
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load
+
+VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
+OLDEST_RELION = (3, 1)
+
+_COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes
+    ----------
+    what : the thing looked at
+    state : "good", "note" (works, but look here) or "bad" (a refinement would fail)
+    found : what was found
+    advice : what to do; empty if nothing
+    """
+
+    what: str
+    state: Literal["good", "note", "bad"]
+    found: str
+    advice: str = ""
+
+
+def command() -> None:
+    """Check Python, torch, the device, RELION, the variable and the regularizers, and say what to do."""
+    findings = list(examine())
+    table = Table(title=f"extrecon {__version__}", title_justify="left")
+    for column in ("", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        colour = _COLOURS[finding.state]
+        table.add_row(f"[{colour}]{finding.what}[/]", finding.found, finding.advice)
+    console.print(table)
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+def examine() -> Iterator[Finding]:
+    """Look at each thing in turn."""
+    yield Finding("Python", "good", f"{platform.python_version()}, {available_cores()} cores for this process")
+    yield _torch()
+    yield _device()
+    yield _relion()
+    yield _mpi()
+    yield _variable()
+    yield _options()
+    yield from _plugins()
+
+
+def _torch() -> Finding:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Finding("torch", "note", f"cannot be imported: {error}", "GPU work needs it: pip install torch")
+    return Finding("torch", "good", str(torch.__version__))
+
+
+def _device() -> Finding:
+    try:
+        name = compute_for("auto").name
+    except ExtreconError as error:
+        return Finding("device", "note", str(error), "use --device cpu")
+    advice = "" if name.startswith("cuda") else "no NVIDIA driver is loaded: everything runs on the CPU"
+    return Finding("device", "good", name, advice)
+
+
+def _relion() -> Finding:
+    program = shutil.which("relion_refine_mpi") or shutil.which("relion_refine")
+    if program is None:
+        return Finding("RELION", "note", "not on the PATH", "load its module, or on Debian: apt-get install relion")
+    version = relion_version(program)
+    if version is None:
+        return Finding("RELION", "note", f"{program}, version unknown", "3.1, 4 and 5 are supported")
+    text = ".".join(map(str, version))
+    if version[:2] < OLDEST_RELION:
+        return Finding("RELION", "bad", f"{program}, {text}", "external reconstruction needs RELION 3.1 or later")
+    return Finding("RELION", "good", f"{program}, {text}")
+
+
+def relion_version(program: str) -> tuple[int, ...] | None:
+    """Return RELION's version as numbers, or None if the program does not tell."""
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"RELION version:\s*(\d+(?:\.\d+)*)", told.stdout + told.stderr)
+    return tuple(int(part) for part in match[1].split(".")) if match else None
+
+
+def _mpi() -> Finding:
+    program = shutil.which("mpirun") or shutil.which("mpiexec") or shutil.which("srun")
+    if program is None:
+        return Finding("MPI", "note", "no mpirun, mpiexec or srun", "half-set refinement needs three MPI ranks")
+    return Finding("MPI", "good", program)
+
+
+def _variable() -> Finding:
+    value = os.environ.get(VARIABLE)
+    if not value:
+        hook = shutil.which("extrecon-hook") or Path(sys.executable).with_name("extrecon-hook")
+        return Finding("variable", "note", f"{VARIABLE} is not set", f"before RELION: export {VARIABLE}={hook}")
+    words = shlex.split(value)
+    program = shutil.which(words[0]) if words else None
+    if program is None:
+        return Finding("variable", "bad", f"{VARIABLE}={value}", f"'{words[0] if words else ''}' cannot be run")
+    if Path(program).name != "extrecon-hook":
+        return Finding("variable", "note", f"{VARIABLE}={value}", "RELION would run this, not extrecon-hook")
+    return Finding("variable", "good", f"{VARIABLE}={value} ({program})")
+
+
+def _options() -> Finding:
+    try:
+        options = resolve({}, [], os.environ, None, Path.cwd())
+    except UsageError as error:
+        return Finding("options", "bad", str(error), "mend the variable or extrecon.toml")
+    given = [
+        f"{o.name}={options.values[o.key]} ({options.origins[o.key]})"
+        for o in OPTIONS
+        if options.origins[o.key] != "default"
+    ]
+    given += [f"set {key}={value} ({options.origins['set.' + key]})" for key, value in options.settings.items()]
+    found = ", ".join(given) or "all at their defaults"
+    if options.warnings:
+        return Finding("options", "note", found, "; ".join(options.warnings))
+    return Finding("options", "good", found)
+
+
+def _plugins() -> Iterator[Finding]:
+    for what, group in (("regularizer", REGULARIZER_GROUP), ("local resolution", LOCAL_RESOLUTION_GROUP)):
+        for name in available(group):
+            try:
+                plugin = load(name, group)
+            except ExtreconError as error:
+                yield Finding(f"{what} {name}", "bad", str(error), "reinstall the package that brings it")
+            else:
+                weights = getattr(plugin, "weights", None)
+                told = f"version {plugin.version}, " + (f"weights {weights}" if weights else "needs no weights")
+                yield Finding(f"{what} {name}", "good", told)

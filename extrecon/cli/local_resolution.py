@@ -1,0 +1,81 @@
+"""``extrecon local-resolution``: how fine the detail is at each voxel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from extrecon.cli.console import (
+    DeviceOption,
+    OverwriteOption,
+    PixelSizeOption,
+    SetOption,
+    ThreadsOption,
+    console,
+    prepare_folder,
+    progress_bar,
+    refuse_to_overwrite,
+    settings_from,
+)
+from extrecon.errors import MapError
+from extrecon.fourier.compute import compute_for
+from extrecon.maps import read_map, write_map
+from extrecon.pipeline import find_mask
+from extrecon.record import Record, record_path
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolutionMethod, load, settings_for
+from extrecon.relion.search import SearchState
+
+
+def command(
+    first: Annotated[Path, typer.Argument(metavar="MAP_OR_HALF1.mrc", help="A map, or the first half-map.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    mask: Annotated[Path, typer.Option(metavar="MASK.mrc", help="The particle's mask, 0 to 1.")],
+    second: Annotated[
+        Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map: noise from the difference.")
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help="Which method.")] = "monores",
+    set_: SetOption = None,
+    pixel_size: PixelSizeOption = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Estimate the local resolution of a map, or of the mean of two half-maps.
+
+    Writes DIR/local_resolution.mrc (Å, 0 outside), further maps of the method, and a record beside it.
+    """
+    plugin: LocalResolutionMethod = load(method, LOCAL_RESOLUTION_GROUP)
+    settings = settings_for(plugin.parameters, settings_from(set_), f"The method {method}")
+    prepare_folder(output)
+    target = output / "local_resolution.mrc"
+    inputs = [path for path in (first, second, mask) if path is not None]
+    refuse_to_overwrite([target], overwrite=overwrite, inputs=inputs)
+    half_map = read_map(first, pixel_size)
+    other = read_map(second, pixel_size) if second is not None else None
+    if other is not None and other.box != half_map.box:
+        raise MapError(f"{first} is {half_map.box}³ voxels, but {second} is {other.box}³.")
+    mask_values, told = find_mask(str(mask), half_map, SearchState(), Path.cwd())
+    compute = compute_for(device, threads)
+    record = Record(star=str(first), outcome="plain", reason="local resolution, asked for on the command line")
+    record.mask, record.device = told, compute.name
+    record.box, record.pixel_size_angstrom = half_map.box, half_map.pixel_size_angstrom
+    record.regularizer = {"name": method, "version": plugin.version, "settings": settings}
+    with progress_bar() as progress, record.stage("local resolution"):
+        context = Context(settings=settings, mask=mask_values, other_half=other, compute=compute, progress=progress)
+        estimate = plugin.estimate(half_map, context)
+    record.facts, record.warnings = dict(estimate.facts), list(estimate.warnings)
+    write_map(target, half_map.with_density(estimate.resolution_angstrom))
+    for name, values in estimate.maps.items():
+        write_map(output / f"{name}.mrc", half_map.with_density(values))
+    record.write(record_path(target.with_suffix("")))
+    inside = estimate.resolution_angstrom[estimate.resolution_angstrom > 0]
+    if inside.size:
+        quartiles = ", ".join(f"{q:.2f}" for q in np.percentile(inside, (25, 50, 75)))
+        console.print(
+            f"{target}: quartiles {quartiles} Å, {record.seconds['local resolution']:.1f} s", highlight=False
+        )
+    for warning in record.warnings:
+        console.print(f"  [yellow]warning:[/] {warning}", highlight=False)

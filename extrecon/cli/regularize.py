@@ -1,0 +1,146 @@
+"""``extrecon regularize``: apply a regularizer to a map, or to each of two half-maps by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from extrecon.cli.console import (
+    DeviceOption,
+    OverwriteOption,
+    PixelSizeOption,
+    SetOption,
+    ThreadsOption,
+    console,
+    prepare_folder,
+    progress_bar,
+    refuse_to_overwrite,
+    settings_from,
+)
+from extrecon.errors import MapError, UsageError
+from extrecon.fourier.compute import Compute, compute_for
+from extrecon.fourier.shells import Shells, fourier_shell_correlation
+from extrecon.maps import HalfMap, read_map, write_map
+from extrecon.pipeline import find_mask, regularize_safely
+from extrecon.record import Record, record_path
+from extrecon.regularizer import Context, Regularizer, load, settings_for
+from extrecon.relion.search import SearchState
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What both half-maps share."""
+
+    regularizer: Regularizer
+    settings: dict[str, Any]
+    mask: Path | None
+    local_resolution: Path | None
+    fsc: npt.NDArray[np.float64] | None
+    shell_scale: bool
+    fsc_cutoff: bool
+    compute: Compute
+
+
+def command(
+    first: Annotated[Path, typer.Argument(metavar="MAP_OR_HALF1.mrc", help="A map, or the first half-map.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    regularizer: Annotated[str, typer.Option(metavar="NAME", help="`extrecon regularizers` lists them.")],
+    second: Annotated[Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map.")] = None,
+    set_: SetOption = None,
+    mask: Annotated[Path | None, typer.Option(metavar="MASK.mrc", help="The particle's mask, 0 to 1.")] = None,
+    local_resolution: Annotated[
+        Path | None, typer.Option("--local-resolution", metavar="RES.mrc", help="Local resolution, Å.")
+    ] = None,
+    pixel_size: PixelSizeOption = None,
+    shell_scale: Annotated[
+        bool, typer.Option("--shell-scale/--no-shell-scale", help="Scale each Fourier shell onto the input.")
+    ] = False,
+    fsc_cutoff: Annotated[
+        bool, typer.Option("--fsc-cutoff/--no-fsc-cutoff", help="Cut where the half-map FSC falls under 1/7.")
+    ] = False,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = 0,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Regularize a map, or two half-maps, each by itself so that they stay independent.
+
+    Writes DIR/<input stem>_<regularizer>.mrc and a record beside it. Sharpening is the point here, so the scale and
+    cut-off that protect a refinement are off unless asked for.
+    """
+    inputs = [path for path in (first, second) if path is not None]
+    if second is not None and first.stem == second.stem:
+        raise UsageError(f"Both half-maps are named {first.stem}: their results would have one name.")
+    if fsc_cutoff and second is None:
+        raise UsageError("--fsc-cutoff needs both half-maps: their FSC tells where to cut.")
+    plugin: Regularizer = load(regularizer)
+    settings = settings_for(plugin.parameters, settings_from(set_), f"The regularizer {regularizer}")
+    prepare_folder(output)
+    targets = [output / f"{path.stem}_{regularizer}.mrc" for path in inputs]
+    refuse_to_overwrite(targets, overwrite=overwrite, inputs=inputs)
+    compute = compute_for(device, threads)
+    maps = [read_map(path, pixel_size) for path in inputs]
+    fsc = _half_map_fsc(maps, inputs, compute)
+    work = _Work(plugin, settings, mask, local_resolution, fsc, shell_scale, fsc_cutoff, compute)
+    for index, (path, half_map, target) in enumerate(zip(inputs, maps, targets, strict=True)):
+        other = maps[1 - index] if len(maps) > 1 else None
+        _regularize_one(path, half_map, other, target, work)
+
+
+def _half_map_fsc(maps: list[HalfMap], paths: list[Path], compute: Compute) -> npt.NDArray[np.float64] | None:
+    """Return the FSC of two half-maps after checking that they belong together; None for one map."""
+    if len(maps) < 2:
+        return None
+    first, second = maps
+    if first.box != second.box:
+        raise MapError(f"{paths[0]} is {first.box}³ voxels, but {paths[1]} is {second.box}³.")
+    if abs(first.pixel_size_angstrom - second.pixel_size_angstrom) > 1e-3 * first.pixel_size_angstrom:
+        raise MapError(
+            f"{paths[0]} has {first.pixel_size_angstrom:g} Å/px, but {paths[1]} has "
+            f"{second.pixel_size_angstrom:g} Å/px; give the right one with --pixel-size."
+        )
+    shells = Shells(first.box, compute)
+    return fourier_shell_correlation(shells.spectrum(first.density), shells.spectrum(second.density), shells)
+
+
+def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target: Path, work: _Work) -> None:
+    record = Record(star=str(path), outcome="regularized", reason="asked for on the command line")
+    record.box, record.pixel_size_angstrom = half_map.box, half_map.pixel_size_angstrom
+    record.device = work.compute.name
+    name = work.regularizer.name
+    record.regularizer = {"name": name, "version": work.regularizer.version, "settings": work.settings}
+    mask_values = None
+    if work.regularizer.uses_mask:
+        mask_values, record.mask = find_mask(str(work.mask or ""), half_map, SearchState(), Path.cwd())
+    resolution = read_map(work.local_resolution, half_map.pixel_size_angstrom) if work.local_resolution else None
+    if resolution is not None and resolution.box != half_map.box:
+        raise MapError(f"{work.local_resolution} is {resolution.box}³ voxels, but {path} is {half_map.box}³.")
+    with progress_bar() as progress:
+        context = Context(
+            settings=work.settings,
+            mask=mask_values,
+            local_resolution=None if resolution is None else resolution.density,
+            half_map_fsc=work.fsc,
+            other_half=other if work.regularizer.needs_both_halves else None,
+            compute=work.compute,
+            progress=progress,
+        )
+        outcome = regularize_safely(
+            half_map,
+            work.regularizer,
+            context,
+            shell_scale=work.shell_scale,
+            fsc_cutoff=work.fsc_cutoff,
+            record=record,
+        )
+    write_map(target, half_map.with_density(outcome.density))
+    for extra, values in outcome.maps.items():
+        write_map(target.with_name(f"{target.stem}_{extra}.mrc"), half_map.with_density(values))
+    record.write(record_path(target.with_suffix("")))
+    console.print(f"{target}: {name}, {sum(record.seconds.values()):.1f} s", highlight=False)
+    for warning in record.warnings:
+        console.print(f"  [yellow]warning:[/] {warning}", highlight=False)

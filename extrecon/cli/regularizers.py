@@ -1,0 +1,80 @@
+"""``extrecon regularizers``: what is installed, and the parameters of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from extrecon.cli.console import console
+from extrecon.errors import RegularizerError
+from extrecon.regularizer import (
+    LOCAL_RESOLUTION_GROUP,
+    REGULARIZER_GROUP,
+    LocalResolutionMethod,
+    Parameter,
+    Regularizer,
+    available,
+    load,
+)
+
+
+def command(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Show this one's parameters, units and defaults.")
+    ] = None,
+) -> None:
+    """List the regularizers and local-resolution methods, or one's parameters for --set."""
+    if name is None:
+        _show_all()
+    else:
+        _show_one(name)
+
+
+def _show_all() -> None:
+    for title, group in (("Regularizers", REGULARIZER_GROUP), ("Local-resolution methods", LOCAL_RESOLUTION_GROUP)):
+        table = Table(title=title, title_justify="left")
+        for column in ("name", "version", "what it does"):
+            table.add_column(column)
+        for name in available(group):
+            try:
+                plugin = load(name, group)
+            except RegularizerError as error:
+                table.add_row(name, "-", f"[red]{error}[/]")
+            else:
+                table.add_row(name, plugin.version, plugin.summary)
+        console.print(table)
+
+
+def _show_one(name: str) -> None:
+    groups = [group for group in (REGULARIZER_GROUP, LOCAL_RESOLUTION_GROUP) if name in available(group)]
+    plugin: Regularizer | LocalResolutionMethod = load(name, groups[0] if groups else REGULARIZER_GROUP)
+    console.print(f"[bold]{name}[/] {plugin.version}: {plugin.summary}", highlight=False)
+    if not plugin.parameters:
+        console.print("It has no parameters.")
+        return
+    console.print(_parameter_table(plugin.parameters))
+
+
+def _parameter_table(parameters: Sequence[Parameter]) -> Table:
+    table = Table()
+    for column in ("--set", "default", "unit", "allowed", "meaning"):
+        table.add_column(column)
+    for p in parameters:
+        table.add_row(p.name, str(p.default), p.unit, _allowed(p), p.help)
+    return table
+
+
+def _allowed(parameter: Parameter) -> str:
+    if parameter.choices:
+        return ", ".join(parameter.choices)
+    low, high = parameter.minimum, parameter.maximum
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    if low is not None:
+        return f"from {low:g}"
+    if high is not None:
+        return f"up to {high:g}"
+    return type(parameter.default).__name__

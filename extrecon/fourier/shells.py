@@ -1,0 +1,95 @@
+"""Sums and factors over Fourier shells.
+
+A shell is all points of the half-complex spectrum of a cubic map whose radius rounds to the same integer, as in
+RELION. Points that stand for a Friedel pair count twice. Shells run from 0 to n // 2; the corners beyond belong
+to none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.fourier.compute import Array, Compute
+from extrecon.fourier.grids import full_axis, squared_radius
+
+
+class Shells:
+    """The shells of an (n, n, n) map's half-complex spectrum, (n, n, n // 2 + 1) in FFT order."""
+
+    def __init__(self, n: int, compute: Compute) -> None:
+        self.n = n
+        self.count = n // 2 + 1
+        self._compute = compute
+        full = compute.to_device(full_axis(n))
+        half = compute.to_device(np.arange(n // 2 + 1))
+        self._axes = [full, full, half]
+        squares = np.arange(3 * (n // 2 + 1) ** 2 + 1)
+        shell = np.floor(np.sqrt(squares) + 0.5).astype(np.int64)
+        self._shell_of_square = compute.to_device(np.minimum(shell, self.count))
+        pair = np.full(n // 2 + 1, 2.0)
+        pair[0] = 1.0
+        if n % 2 == 0:
+            pair[-1] = 1.0
+        self._multiplicity = compute.to_device(pair)
+
+    def spectrum(self, density: npt.NDArray[np.floating]) -> Array:
+        """Return the half-complex transform of a real map, unnormalised, complex64."""
+        device = self._compute.to_device(density, np.float32)
+        return self._compute.rfftn(device, axes=(0, 1, 2))
+
+    def density(self, spectrum: Array) -> npt.NDArray[np.float32]:
+        """Return the real map of a spectrum; may overwrite it."""
+        real = self._compute.irfftn(spectrum, shape=(self.n,) * 3, axes=(0, 1, 2))
+        return self._compute.to_numpy(real).astype(np.float32, copy=False)
+
+    def sums(self, quantity: Callable[[slice], Array]) -> npt.NDArray[np.float64]:
+        """Return the sum over each shell of a real quantity, (n // 2 + 1,).
+
+        ``quantity`` is asked for slabs of planes of the spectrum's first axis.
+        """
+        xp = self._compute.xp
+        parts: list[npt.NDArray[np.float64]] = []
+
+        def add(slab: slice) -> None:
+            weighted = xp.astype(quantity(slab), xp.float64) * self._multiplicity
+            index = self._index(slab).reshape(-1)
+            total = xp.bincount(index, weights=weighted.reshape(-1), minlength=self.count + 1)
+            parts.append(self._compute.to_numpy(total)[: self.count])
+
+        self._compute.over_slabs(add, self.n)
+        summed: npt.NDArray[np.float64] = np.sum(parts, axis=0)
+        return summed
+
+    def scale(self, spectrum: Array, factor: npt.NDArray[np.float64]) -> None:
+        """Multiply each shell by its factor, (n // 2 + 1,), in place; the corners get the last shell's factor."""
+        factors = self._compute.to_device(np.append(factor, factor[-1]), np.float32)
+
+        def multiply(slab: slice) -> None:
+            spectrum[slab] *= factors[self._index(slab)]
+
+        self._compute.over_slabs(multiply, self.n)
+
+    def _index(self, slab: slice) -> Array:
+        return self._shell_of_square[squared_radius([self._axes[0][slab], *self._axes[1:]])]
+
+
+def power(spectrum: Array, shells: Shells) -> npt.NDArray[np.float64]:
+    """Return the sum of |F|² over each shell."""
+    return shells.sums(lambda slab: spectrum[slab].real ** 2 + spectrum[slab].imag ** 2)
+
+
+def correlation(first: Array, second: Array, shells: Shells) -> npt.NDArray[np.float64]:
+    """Return the sum of Re(F₁ F₂*) over each shell."""
+    return shells.sums(lambda slab: first[slab].real * second[slab].real + first[slab].imag * second[slab].imag)
+
+
+def fourier_shell_correlation(first: Array, second: Array, shells: Shells) -> npt.NDArray[np.float64]:
+    """Return Σ Re(F₁ F₂*) / √(Σ|F₁|² Σ|F₂|²) per shell; 0 where a shell is empty.
+
+    Harauz & van Heel, Optik 73, 146 (1986).
+    """
+    norm = np.sqrt(power(first, shells) * power(second, shells))
+    return np.divide(correlation(first, second, shells), norm, out=np.zeros(shells.count), where=norm > 0)

@@ -1,0 +1,355 @@
+"""One call of RELION: read, reconstruct, decide, regularize, safeguard, write.
+
+The plain map is written before the regularizer starts. Whatever happens to this process afterwards, RELION can
+go on with it.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.errors import ExtreconError, MapError, OutputError, RegularizerError
+from extrecon.fourier.compute import Compute, compute_for
+from extrecon.fourier.masks import particle_mask
+from extrecon.maps import HalfMap, read_map
+from extrecon.maps.mrc import write_volume
+from extrecon.options import Options
+from extrecon.reconstruct import Geometry, reconstruct
+from extrecon.record import Record, record_path
+from extrecon.regularizer import Context, Progress, Regularized, Regularizer, load, no_progress, settings_for
+from extrecon.relion.accumulators import AccumulatorFiles
+from extrecon.relion.gate import Decision, decide
+from extrecon.relion.job import Job, read_job
+from extrecon.relion.names import output_stem
+from extrecon.relion.search import SearchState, read_search_state
+from extrecon.safeguards import check_values, guard
+
+MASK_TOLERANCE = 1e-3
+
+Say = Callable[[str], None]
+"""Takes one line for RELION's log."""
+
+
+@dataclass
+class _Call:
+    """What the stages of one call share."""
+
+    job: Job
+    state: SearchState
+    options: Options
+    compute: Compute
+    record: Record
+    working_directory: Path
+    progress: Progress
+
+    @property
+    def pixel_size_angstrom(self) -> float | None:
+        return self.job.pixel_size_angstrom or self.state.pixel_size_angstrom
+
+    def write(self, path: Path, values: npt.NDArray[np.float32]) -> None:
+        with self.record.stage("write"):
+            write_volume(path, values, self.pixel_size_angstrom or 0.0)
+
+    def beside(self, ending: str) -> Path:
+        """Return the path of a further map of this job."""
+        return self.job.stem.with_name(f"{self.job.stem.name}_{ending}.mrc")
+
+    def write_record(self) -> None:
+        self.record.write(record_path(self.job.stem))
+
+
+def run_job(
+    star: Path, options: Options, working_directory: Path, say: Say, progress: Progress = no_progress
+) -> Record:
+    """Do what RELION asks for in ``star`` and return the record, which is also written beside the result.
+
+    Parameters
+    ----------
+    star : the STAR file that RELION wrote
+    options : effective options
+    working_directory : RELION's; the paths in the STAR file are relative to it
+    say : gets one line about the call, and one more for each warning
+    progress : gets stages and fractions
+
+    Raises
+    ------
+    ExtreconError : there is no map to return, or the regularizer failed under ``--on-error fail``.
+    """
+    record = Record(
+        star=str(star),
+        options={**options.values, "set": dict(options.settings)},
+        origins=dict(options.origins),
+        warnings=list(options.warnings),
+    )
+    try:
+        _remove_stale(star, None)
+        _run(star, options, working_directory, record, progress)
+    except Exception as error:
+        record.outcome, record.reason = "failed", str(error)
+        record.error = {"text": str(error), "traceback": traceback.format_exc()}
+        _write_failure_record(star, record)
+        raise
+    finally:
+        for line in _log_lines(record, star):
+            say(line)
+    return record
+
+
+def _write_failure_record(star: Path, record: Record) -> None:
+    try:
+        record.write(record_path(output_stem(star)))
+    except ExtreconError as error:
+        record.warnings.append(f"the record could not be written: {error}")
+
+
+def _run(star: Path, options: Options, working_directory: Path, record: Record, progress: Progress) -> None:
+    with record.stage("read"):
+        job = read_job(star, working_directory)
+        state = _search_state(job, options)
+    _remove_stale(star, job)
+    compute = compute_for(options.text("device"), int(options.number("threads")))
+    call = _Call(job, state, options, compute, record, working_directory, progress)
+    decision = decide(job, state, options.text("apply"))  # type: ignore[arg-type]
+    _describe(call, decision)
+    plain = _reconstruct(call)
+    if decision.regularize:
+        _regularize_and_write(call, plain, decision)
+    else:
+        _check_regularizer_early(call)
+        call.write(job.result, plain)
+        record.outcome = "plain"
+        call.write_record()
+
+
+def _search_state(job: Job, options: Options) -> SearchState:
+    if job.name is None:
+        return SearchState()
+    # What is not going to decide anything is not waited for.
+    wait = 0.0 if options.text("apply") == "never" else options.number("gate_wait")
+    return read_search_state(job.name, wait)
+
+
+def _remove_stale(star: Path, job: Job | None) -> None:
+    """Remove what an earlier attempt left: RELION would accept it without a look."""
+    stem = output_stem(star)
+    stale = [stem.with_name(stem.name + end) for end in (".mrc", "_out.star", "_plain.mrc", "_regularized.mrc")]
+    stale.append(record_path(stem))
+    stale += stem.parent.glob(f".{stem.name}*.tmp")
+    if job is not None:
+        stale += [path for path in (job.result, job.result_star) if path is not None]
+    for path in stale:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"{path}: an earlier result cannot be removed: {error.strerror}.") from error
+
+
+def _describe(call: _Call, decision: Decision) -> None:
+    job, record = call.job, call.record
+    record.reason, record.joined = decision.reason, decision.joined
+    if job.name is not None:
+        record.iteration, record.half = job.name.iteration, job.name.half
+        record.kind, record.number = job.name.kind, job.name.number
+    record.healpix_order = call.state.healpix_order
+    record.local_healpix_order = call.state.local_healpix_order
+    record.box, record.current_size = job.original_size, job.current_size
+    record.padding_factor, record.pixel_size_angstrom = job.padding_factor, call.pixel_size_angstrom
+    record.device = call.compute.name
+    record.map_term = job.tau2 is not None
+    if job.tau2 is None:
+        record.warnings.append("the STAR file has no tau2 table: reconstructed without the MAP term")
+
+
+def _reconstruct(call: _Call) -> npt.NDArray[np.float32]:
+    job = call.job
+    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    call.progress("reconstruct", 0.0)
+    with call.record.stage("reconstruct"):
+        return reconstruct(
+            AccumulatorFiles(job, geometry.accumulator_shape),
+            geometry,
+            tau2=job.tau2,
+            tau2_fudge=job.tau2_fudge,
+            compute=call.compute,
+        )
+
+
+def _check_regularizer_early(call: _Call) -> None:
+    """Say from the first iteration on that a regularizer could not be used, rather than days later."""
+    if call.options.text("apply") == "never":
+        return
+    try:
+        _load_regularizer(call)
+    except ExtreconError as error:
+        if call.options.text("on_error") == "fail":
+            raise
+        call.record.warnings.append(f"the regularizer cannot be used when its time comes: {error}")
+
+
+def _load_regularizer(call: _Call) -> tuple[Regularizer, Context]:
+    name = call.options.text("regularizer")
+    regularizer: Regularizer = load(name)
+    settings = settings_for(regularizer.parameters, call.options.settings, f"The regularizer {name}")
+    call.record.regularizer = {"name": name, "version": regularizer.version, "settings": settings}
+    if regularizer.needs_both_halves:
+        raise RegularizerError(f"{name} needs both half-maps at once, which the hook does not offer.")
+    context = Context(
+        settings=settings,
+        half_map_fsc=call.job.half_map_fsc,
+        particle_diameter_angstrom=call.job.particle_diameter_angstrom or call.state.particle_diameter_angstrom,
+        inside_refinement=True,
+        compute=call.compute,
+        progress=call.progress,
+    )
+    return regularizer, context
+
+
+def _regularize_and_write(call: _Call, plain: npt.NDArray[np.float32], decision: Decision) -> None:
+    record, result, kept = call.record, call.job.result, call.beside("plain")
+    call.write(kept, plain)
+    _publish_copy(kept, result)
+    reason, record.outcome = record.reason, "unfinished"
+    call.write_record()
+    try:
+        density = _regularize(call, plain)
+        call.write(call.beside("regularized") if decision.joined else result, density)
+    except Exception as error:
+        if call.options.text("on_error") == "fail":
+            result.unlink(missing_ok=True)
+            raise
+        record.outcome, record.reason = "fallback", f"{reason}; but {_name(call)} failed: {error}"
+        record.error = {"text": str(error), "traceback": traceback.format_exc()}
+        kept.unlink(missing_ok=True)
+    else:
+        record.outcome = "plain" if decision.joined else "regularized"
+        if decision.joined:
+            # RELION's result is the plain map itself: a second copy would say nothing.
+            kept.unlink(missing_ok=True)
+            record.reason = f"{reason}; regularized beside it as {call.beside('regularized').name}"
+    call.write_record()
+
+
+def _publish_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; it is never written in place, so both stay what they are."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            temporary.hardlink_to(source)
+        except OSError:
+            temporary.write_bytes(source.read_bytes())  # not every file system has links
+        temporary.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written: {error.strerror}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _name(call: _Call) -> str:
+    return call.options.text("regularizer")
+
+
+def _regularize(call: _Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    record = call.record
+    with record.stage("load regularizer"):
+        regularizer, context = _load_regularizer(call)
+    if call.pixel_size_angstrom is None:
+        raise RegularizerError("the pixel size is unknown: neither the STAR file nor the model file tells it.")
+    half_map = HalfMap(plain, call.pixel_size_angstrom)
+    if regularizer.uses_mask:
+        with record.stage("mask"):
+            mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
+            context = replace(context, mask=mask)
+    outcome = regularize_safely(
+        half_map,
+        regularizer,
+        context,
+        shell_scale=call.options.flag("shell_scale"),
+        fsc_cutoff=call.options.flag("fsc_cutoff"),
+        record=record,
+    )
+    for name, values in outcome.maps.items():
+        call.write(call.beside(name), np.asarray(values, dtype=np.float32))
+    return np.asarray(outcome.density, dtype=np.float32)
+
+
+def regularize_safely(
+    half_map: HalfMap,
+    regularizer: Regularizer,
+    context: Context,
+    *,
+    shell_scale: bool,
+    fsc_cutoff: bool,
+    record: Record,
+) -> Regularized:
+    """Run a regularizer and the safeguards; tell the record what both did.
+
+    Raises
+    ------
+    SafeguardError : the map was not safe.
+    Exception : whatever the regularizer raised.
+    """
+    with record.stage("regularize"):
+        regularized = regularizer.regularize(half_map, context)
+    record.facts = dict(regularized.facts)
+    record.warnings += regularized.warnings
+    with record.stage("safeguards"):
+        check_values(regularized.density, half_map.density)
+        if np.array_equal(regularized.density, half_map.density):
+            record.safeguards = {"unchanged": True}
+            return regularized
+        guarded = guard(
+            regularized.density,
+            half_map.density,
+            half_map_fsc=context.half_map_fsc,
+            shell_scale=shell_scale,
+            fsc_cutoff=fsc_cutoff,
+            compute=context.compute,
+        )
+    record.safeguards = guarded.facts
+    record.warnings += guarded.warnings
+    return replace(regularized, density=guarded.density)
+
+
+def find_mask(
+    given: str, half_map: HalfMap, state: SearchState, working_directory: Path
+) -> tuple[npt.NDArray[np.float32], str]:
+    """Return the particle's mask and which one it is: the user's, RELION's, or one made from the half-map.
+
+    Raises
+    ------
+    MapError : the mask's box is not the half-map's, or its values are not between 0 and 1.
+    """
+    path, origin = (given, "--mask") if given else (state.solvent_mask, "RELION's solvent mask")
+    if not path:
+        return particle_mask(half_map, state.particle_diameter_angstrom), "made from the half-map"
+    mask = read_map(working_directory / path, half_map.pixel_size_angstrom)
+    if mask.box != half_map.box:
+        raise MapError(f"{path}: the mask is {mask.box}³ voxels, but the half-map is {half_map.box}³.")
+    low, high = float(mask.density.min()), float(mask.density.max())
+    if low < -MASK_TOLERANCE or high > 1 + MASK_TOLERANCE or high < 0.5:
+        raise MapError(f"{path}: a mask runs from 0 to 1, but this map runs from {low:.3g} to {high:.3g}.")
+    return np.asarray(mask.density, dtype=np.float32), f"{path} ({origin})"
+
+
+def _log_lines(record: Record, star: Path) -> list[str]:
+    where = f"it{record.iteration:03d}" if record.iteration is not None else star.stem
+    if record.half:
+        where += f" half{record.half}"
+    if record.kind:
+        where += f" {record.kind}{record.number:03d}"
+    seconds = sum(record.seconds.values())
+    told = {
+        "plain": f"plain map ({record.reason})",
+        "regularized": f"regularized with {(record.regularizer or {}).get('name')} ({record.reason})",
+        "fallback": f"WARNING: PLAIN MAP RETURNED ({record.reason})",
+    }.get(record.outcome, f"ERROR: no map returned: {record.reason}")
+    lines = [f"extrecon {where}: {told}, {seconds:.1f} s"]
+    lines += [f"extrecon {where}: warning: {warning}" for warning in record.warnings]
+    return lines

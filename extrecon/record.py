@@ -1,0 +1,113 @@
+"""The record: what was decided about one call, and why; written beside RELION's result as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from extrecon import __version__
+from extrecon.errors import OutputError
+
+RECORD_FORMAT = 1
+RECORD_SUFFIX = "_extrecon.json"
+
+Outcome = Literal["plain", "regularized", "fallback", "failed", "unfinished"]
+
+
+@dataclass
+class Record:
+    """Everything worth knowing about one call.
+
+    Attributes
+    ----------
+    star : the STAR file of the call
+    outcome : what RELION got.
+        "plain": the plain map, as decided; "regularized": the regularized map; "fallback": the plain map, because
+        the regularizer failed; "failed": nothing; "unfinished": the plain map, while the regularizer is at work
+        (or was when the process was killed)
+    reason : why, in one clause
+    iteration, half, kind, number : of the file's name, null where it does not say
+    joined : whether this is the last iteration, of both halves together
+    healpix_order, local_healpix_order : of the iteration before; null if unknown
+    regularizer : name, version, settings, weights' hash; null if none was loaded
+    options, origins : effective options, and where each came from
+    box, current_size, padding_factor, pixel_size_angstrom : sizes of the reconstruction
+    map_term : whether tau2 entered the reconstruction
+    device : where the work was done
+    mask : which mask the regularizer had
+    safeguards : what they measured and did
+    facts : what the regularizer tells about its work
+    seconds : wall time a stage
+    warnings : sentences the user should read
+    error : the error's text and traceback if something failed
+    """
+
+    star: str
+    outcome: Outcome = "failed"
+    reason: str = ""
+    iteration: int | None = None
+    half: int | None = None
+    kind: str | None = None
+    number: int | None = None
+    joined: bool = False
+    healpix_order: int | None = None
+    local_healpix_order: int | None = None
+    regularizer: dict[str, Any] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    box: int | None = None
+    current_size: int | None = None
+    padding_factor: float | None = None
+    pixel_size_angstrom: float | None = None
+    map_term: bool | None = None
+    device: str | None = None
+    mask: str | None = None
+    safeguards: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    error: dict[str, str] | None = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; a stage entered twice adds up."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 4)
+
+    def write(self, path: Path) -> None:
+        """Write the record, replacing an old one in one step.
+
+        Raises
+        ------
+        OutputError : the folder is read-only, or the disk is full.
+        """
+        content = {"format": RECORD_FORMAT, "extrecon": __version__, **asdict(self)}
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n", "utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def record_path(stem: Path) -> Path:
+    """Return where the record of a job with this stem lies."""
+    return stem.with_name(stem.name + RECORD_SUFFIX)
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy scalars and arrays, and paths, into what JSON knows."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,63 @@
+"""Whether this call's map is to be regularized, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from extrecon.relion.job import Job
+from extrecon.relion.search import SearchState
+
+Apply = Literal["local-search", "always", "never"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to the map that RELION gets back.
+
+    Attributes
+    ----------
+    regularize : run the regularizer at all
+    joined : the last iteration of a refinement, whose halves are joined: RELION gets the plain map, and a
+        regularized one is only written beside it
+    reason : one clause for the log and the record
+    """
+
+    regularize: bool
+    joined: bool
+    reason: str
+
+
+def decide(job: Job, state: SearchState, apply: Apply) -> Decision:
+    """Decide on one call.
+
+    Without knowledge the answer is the plain map: it can do no harm.
+    """
+    if apply == "never":
+        return Decision(False, _is_joined(job, state), "--apply never")
+    if job.dimensions != 3:
+        return Decision(False, False, "the reference is two-dimensional")
+    if job.name is None:
+        if apply == "always":
+            return Decision(True, False, "--apply always")
+        return Decision(False, False, "the file's name is not one of a refinement iteration's")
+    joined = _is_joined(job, state)
+    wanted, reason = _search_decision(state, apply)
+    return Decision(wanted, joined, f"joined iteration; {reason}" if joined else reason)
+
+
+def _is_joined(job: Job, state: SearchState) -> bool:
+    """Take a call without a half for the joined iteration, unless RELION is known not to split the particles."""
+    return job.name is not None and job.name.half is None and state.split_halves is not False
+
+
+def _search_decision(state: SearchState, apply: Apply) -> tuple[bool, str]:
+    if apply == "always":
+        return True, "--apply always"
+    if state.is_local is None:
+        problem = state.problems[0] if state.problems else "RELION's files do not tell."
+        return False, f"the HEALPix order is unknown: {problem}"
+    order, threshold = state.healpix_order, state.local_healpix_order
+    if state.is_local:
+        return True, f"local search: HEALPix order {order} has reached {threshold}"
+    return False, f"global search: HEALPix order {order} is below {threshold}"

@@ -1,0 +1,123 @@
+"""How RELION searched orientations: what the files of the iteration before tell.
+
+The order used in iteration N is written only after the external call, so iteration N-1's files are read. They
+may live on a network file system that shows them late: a missing or half-written file is waited for briefly,
+and what could not be learnt is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from extrecon.errors import StarError
+from extrecon.relion.names import JobName
+from extrecon.relion.star import StarFile, read_star
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """What is known of the iteration before; None where a file did not tell.
+
+    Attributes
+    ----------
+    healpix_order : order of the angular grid
+    local_healpix_order : order from which RELION searches locally
+    split_halves : whether this is a refinement of two half sets
+    solvent_mask : the user's mask, as RELION names it
+    pixel_size_angstrom, particle_diameter_angstrom : Å
+    problems : a sentence for each file that could not be used
+    """
+
+    healpix_order: int | None = None
+    local_healpix_order: int | None = None
+    split_halves: bool | None = None
+    solvent_mask: str | None = None
+    pixel_size_angstrom: float | None = None
+    particle_diameter_angstrom: float | None = None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_local(self) -> bool | None:
+        """Whether orientations are searched locally; None if unknown."""
+        if self.healpix_order is None or self.local_healpix_order is None:
+            return None
+        return self.healpix_order >= self.local_healpix_order
+
+
+def read_search_state(name: JobName, wait_seconds: float) -> SearchState:
+    """Read iteration N-1's sampling, optimiser and model files; wait for all of them together at most so long."""
+    deadline = time.monotonic() + wait_seconds
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for suffixes, read in (
+        (("_sampling.star",), _from_sampling),
+        (("_optimiser.star",), _from_optimiser),
+        (("_half1_model.star", "_model.star"), _from_model),
+    ):
+        try:
+            found |= _read_until(lambda s=suffixes: _previous_file(name, s), read, deadline)  # type: ignore[misc]
+        except StarError as error:
+            problems.append(str(error))
+    return SearchState(**found, problems=tuple(problems))
+
+
+def _read_until(
+    locate: Callable[[], Path], read: Callable[[StarFile], dict[str, Any]], deadline: float
+) -> dict[str, Any]:
+    while True:
+        try:
+            return read(read_star(locate(), first_block_only=True))
+        except StarError:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(POLL_SECONDS)
+
+
+def _previous_file(name: JobName, suffixes: tuple[str, ...]) -> Path:
+    """Return iteration N-1's file; in a continued run it may bear the name of the run before."""
+    previous = f"_it{name.iteration - 1:03d}"
+    for suffix in suffixes:
+        path = name.folder / f"{name.root}{previous}{suffix}"
+        if path.is_file():
+            return path
+        earlier = [
+            p
+            for p in name.folder.glob(f"*{previous}{suffix}")
+            if _is_run_before(p.name.removesuffix(previous + suffix), name)
+        ]
+        if earlier:
+            return max(earlier, key=lambda p: p.stat().st_mtime)
+    raise StarError(f"{name.folder / (name.root + previous + suffixes[0])}: no such file.")
+
+
+def _is_run_before(root: str, name: JobName) -> bool:
+    """Tell whether ``root`` is the run that ``name`` continues, or an earlier continuation of it."""
+    if name.root == name.original_root:
+        return False
+    rest = root.removeprefix(name.original_root)
+    return root.startswith(name.original_root) and (rest == "" or rest.removeprefix("_ct").isdigit())
+
+
+def _from_sampling(star: StarFile) -> dict[str, Any]:
+    return {"healpix_order": star.integer("sampling_general", "rlnHealpixOrder")}
+
+
+def _from_optimiser(star: StarFile) -> dict[str, Any]:
+    block = "optimiser_general"
+    mask = star.text(block, "rlnSolventMaskName")
+    return {
+        "local_healpix_order": star.integer(block, "rlnAutoLocalSearchesHealpixOrder"),
+        "split_halves": star.integer(block, "rlnDoSplitRandomHalves") == 1,
+        "particle_diameter_angstrom": star.number(block, "rlnParticleDiameter"),
+        "solvent_mask": None if mask in ("", "None") else mask,
+    }
+
+
+def _from_model(star: StarFile) -> dict[str, Any]:
+    return {"pixel_size_angstrom": star.number("model_general", "rlnPixelSize")}
