@@ -63,6 +63,7 @@ class BlockTransform:
         signed = np.arange(rows)
         signed[self.band + 1 :] -= rows
         self.signed_frequencies = signed
+        self._unsigned = compute.to_device(np.abs(signed))
         self._squared = compute.to_device(signed.astype(np.int64) ** 2)
 
     def squared_frequency(self, columns: slice) -> Array:
@@ -70,11 +71,24 @@ class BlockTransform:
         squared, top = self._squared, self.band + 1
         return squared[:top, None, None] + squared[None, columns, None] + squared[None, None, :top]
 
+    def octant(self, tables: Array) -> Array:
+        """Return radial gains (m, squared frequency) at non-negative frequencies: (m, kz, ky, kx)."""
+        squared = self._squared[: self.band + 1]
+        return tables[:, squared[:, None, None] + squared[None, :, None] + squared[None, None, :]]
+
+    def gains(self, octant: Array, columns: slice) -> Array:
+        """Return an octant's gains for some columns, as `scaled` takes them: (m, kz ≥ 0, ky, kx)."""
+        return octant[:, :, self._unsigned[columns]]
+
     def scaled(self, spectrum: Array, gain: Array) -> Array:
         """Return (..., kz, ky, kx) ``spectrum`` times an even ``gain`` given for kz ≥ 0 alone."""
         xp, top = self.compute.xp, self.band + 1
+        shape = np.broadcast_shapes(tuple(spectrum.shape[:-3]), tuple(gain.shape[:-3])) + tuple(spectrum.shape[-3:])
+        result = xp.empty(shape, dtype=spectrum.dtype, device=device(spectrum))
         mirrored = xp.flip(gain[..., 1 : 1 + self.half_shape[1] - top, :, :], axis=-3)
-        return spectrum * xp.concat([gain, mirrored], axis=-3)
+        result[..., :top, :, :] = spectrum[..., :top, :, :] * gain
+        result[..., top:, :, :] = spectrum[..., top:, :, :] * mirrored
+        return result
 
     def forward_planes(self, voxels: Array) -> Array:
         """Transform planes (..., z, y, x) of the block over y and x: (..., z, ky, kx)."""
@@ -117,6 +131,42 @@ class BlockTransform:
         low = array[_along(axis, slice(0, self.band + 1))]
         high = array[_along(axis, slice(self.box - self.band, None))]
         return self.compute.xp.concat([low, high], axis=axis)
+
+
+def radially_filtered(
+    block: Array, box: int, gain: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]], compute: Compute
+) -> Array:
+    """Filter a (z, y, x) block of a cyclic cube that is 0 elsewhere; return the result on the block.
+
+    Parameters
+    ----------
+    block : device array
+    box : edge of the cube, voxels
+    gain : takes frequencies, cycles per voxel, and returns gains of the same shape
+    compute : where to work
+    """
+    table = radial_table(box, gain)
+    transform = BlockTransform(compute, box, tuple(block.shape), int(np.sqrt(np.flatnonzero(table)[-1])))
+    gains = compute.to_device(table)
+    planes, rows, _ = transform.half_shape
+    result = compute.xp.empty_like(block)
+    half = compute.to_device(np.empty(transform.half_shape, np.complex128))
+
+    def forward(part: slice) -> None:
+        half[part] = transform.forward_planes(block[part])
+
+    def filtered(part: slice) -> None:
+        spectrum = transform.forward_columns(half[:, part] + 0)
+        gain_here = gains[transform.squared_frequency(part)]
+        half[:, part] = transform.inverse_columns(transform.scaled(spectrum, gain_here))
+
+    def inverse(part: slice) -> None:
+        result[part] = transform.inverse_planes(half[part])
+
+    compute.over_slabs(forward, planes)
+    compute.over_slabs(filtered, rows)
+    compute.over_slabs(inverse, planes)
+    return result
 
 
 def _along(axis: int, part: slice) -> tuple[object, ...]:

@@ -89,11 +89,12 @@ class FilterBank:
         nodes = np.linspace(low, high, _NODES)
         node_factors, tables, self.errors = low_rank(bands, nodes, self.box, tolerance)
         self.rank = tables.shape[0]
-        self._tables = compute.to_device(tables, self.dtype)
-        self._factors = FieldFactors(compute, node_factors, values, within, self.dtype)
+        self._factors = FieldFactors(compute, node_factors, values, within, self.dtype, 2 * self.box**3)
         band = highest_frequency(tables, self.box)
+        self._buffers: dict[tuple[int, ...], Array] = {}
         self._block = BlockTransform(compute, self.box, (block[0], block[1], block[2]), band)
         self._whole = BlockTransform(compute, self.box, None, band)
+        self._octants = self._block.octant(compute.to_device(tables, self.dtype))
 
     def terms_for(self, error: float) -> int:
         """Return how many terms (at least 1) keep the gains' largest error within ``error``."""
@@ -109,9 +110,7 @@ class FilterBank:
         """
         source, volume = self._placed(volume)
         half = self._forward(source, volume)
-        result = self.compute.xp.zeros_like(
-            volume[: self._block.block[0], : self._block.block[1], : self._block.block[2]]
-        )
+        result = self.compute.to_device(np.zeros(self._block.block, self.dtype))
         for group in _groups(self.rank if terms is None else min(terms, self.rank)):
             parts = self._filtered(source, half, group)
             self._gather(parts, group, result)
@@ -124,7 +123,7 @@ class FilterBank:
         with ``whole_box``.
         """
         xp, transform = self.compute.xp, self._block
-        total = self._halves(transform, ())
+        total = self._halves(transform, (1,))[0]
         total[...] = 0
         for term in range(self.rank):
             group = slice(term, term + 1)
@@ -132,7 +131,7 @@ class FilterBank:
 
             def columns(part: slice, half: Array = half, group: slice = group) -> None:
                 spectrum = transform.forward_columns(half[:, part])
-                gain = self._tables[group][:, transform.squared_frequency(part)]
+                gain = transform.gains(self._octants[group], part)
                 total[:, part] += transform.inverse_columns(transform.scaled(spectrum[None], gain))[0]
 
             self.compute.over_slabs(columns, transform.half_shape[1])
@@ -157,8 +156,12 @@ class FilterBank:
         return self._whole, self.compute.xp.roll(volume, shift, axis=(0, 1, 2))
 
     def _halves(self, transform: BlockTransform, lead: tuple[int, ...]) -> Array:
-        kind = np.result_type(self.dtype, np.complex64)
-        return self.compute.to_device(np.empty((*lead, *transform.half_shape), kind))
+        # Kept from call to call: memory that is new to the process costs more to touch than a transform does.
+        shape = (*lead, *transform.half_shape)
+        if shape not in self._buffers:
+            kind = np.result_type(self.dtype, np.complex64)
+            self._buffers[shape] = self.compute.to_device(np.empty(shape, kind))
+        return self._buffers[shape]
 
     def _forward(self, transform: BlockTransform, volume: Array, group: slice | None = None) -> Array:
         half = self._halves(transform, ())
@@ -175,7 +178,7 @@ class FilterBank:
 
         def columns(part: slice) -> None:
             spectrum = source.forward_columns(half[:, part] + 0)  # a copy: the transform may overwrite its input
-            gain = self._tables[group][:, source.squared_frequency(part)]
+            gain = source.gains(self._octants[group], part)
             parts[:, :, part] = self._block.inverse_columns(source.scaled(spectrum[None], gain))
 
         self.compute.over_slabs(columns, source.half_shape[1])
@@ -193,7 +196,8 @@ class FilterBank:
 class FieldFactors:
     """The factors a_r at each voxel of a block, interpolated between nodes of the field's range.
 
-    Kept as a node's number and a fraction a voxel, whatever the rank: 4 + 4 bytes a voxel in single precision.
+    Kept as they are if all of them take no more than two boxes' memory, else as a node's number and a fraction a
+    voxel, whatever the rank.
     """
 
     def __init__(
@@ -203,6 +207,7 @@ class FieldFactors:
         values: Values,
         within: npt.NDArray[np.bool_],
         dtype: npt.DTypeLike,
+        room: int,
     ) -> None:
         steps = node_factors.shape[1] - 1
         low, high = values[within].min(), values[within].max()
@@ -212,11 +217,18 @@ class FieldFactors:
         outside = np.zeros((node_factors.shape[0], 1))
         self._base = compute.to_device(np.hstack([node_factors, outside]), dtype)
         self._slope = compute.to_device(np.hstack([np.diff(node_factors), outside, outside]), dtype)
-        self._node = compute.to_device(np.where(within, node, steps + 1), np.int32)
+        self._node = compute.to_device(np.where(within, node, steps + 1), np.int64)
         self._fraction = compute.to_device(place - node, dtype)
+        self._kept: Array | None = None
+        if len(node_factors) * values.size <= room:
+            self._kept = compute.to_device(np.empty((len(node_factors), *values.shape), dtype))
+            for term in range(len(node_factors)):
+                self._kept[term] = self.slab(slice(term, term + 1), slice(None), fresh=True)[0]
 
-    def slab(self, group: slice, planes: slice) -> Array:
+    def slab(self, group: slice, planes: slice, fresh: bool = False) -> Array:
         """Return the factors of some terms on some planes: (terms, z, y, x)."""
+        if self._kept is not None and not fresh:
+            return self._kept[group, planes]
         node = self._node[planes]
         return self._base[group][:, node] + self._slope[group][:, node] * self._fraction[planes]
 

@@ -167,15 +167,14 @@ def bank_for(
 ) -> FilterBank:
     """Return the filter bank of a local resolution; voxels finer than Nyquist count as at Nyquist."""
     nyquist = 2.0 * pixel_size_angstrom
-    resolution = np.asarray(resolution_angstrom, dtype=np.float64)
-    worst = float(resolution.max())
-    inside = resolution > 0
+    worst = float(resolution_angstrom.max())
+    inside = resolution_angstrom > 0
     bands = resolution_bands(
-        worst, pixel_size_angstrom, len(resolution), settings.k_per_square_angstrom, settings.step_angstrom
+        worst, pixel_size_angstrom, len(inside), settings.k_per_square_angstrom, settings.step_angstrom
     )
     return FilterBank(
         compute,
-        np.maximum(resolution, nyquist),
+        np.maximum(resolution_angstrom, nyquist),
         inside,
         bands,
         _BANK_TOLERANCE,

@@ -121,7 +121,7 @@ class MonogenicAmplitude:
         halves = self._half_view(self._halves, (4,), transform)
 
         def columns(part: slice) -> None:
-            spectrum = transform.cut_columns(xp.take(self._spectrum[..., :top], rows[part], axis=1))
+            spectrum = transform.cut_columns(self._spectrum[:, rows[part], :top])
             gains = tables[:, transform.squared_frequency(part)]
             fields = xp.empty((4, *spectrum.shape), dtype=spectrum.dtype, device=device(spectrum))
             fields[0] = transform.scaled(spectrum, gains[0])
@@ -156,8 +156,14 @@ class MonogenicAmplitude:
         def amplitude(part: slice) -> None:
             fields = self._unfiltered[:, part]
             if removed is not None and removed_halves is not None:
-                fields = fields - removed.inverse_planes(removed_halves[:, part])
-            half[part] = smooth.forward_planes(xp.sqrt(xp.sum(fields * fields, axis=0)))
+                low = removed.inverse_planes(removed_halves[:, part])
+                low -= fields
+                low *= low
+            else:
+                low = fields * fields
+            for further in (1, 2, 3):
+                low[0] += low[further]
+            half[part] = smooth.forward_planes(xp.sqrt(low[0]))
 
         def smoothed(part: slice) -> None:
             spectrum = smooth.forward_columns(half[:, part] + 0)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import RegularizerError
-from extrecon.fourier.block_transform import BlockTransform, radial_table
+from extrecon.fourier.block_transform import radially_filtered
 from extrecon.fourier.compute import Compute
+from extrecon.fourier.filter_bank import bounding_block
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Progress, no_progress
 from regularizers.localdeblur.bands import nearest_index
@@ -250,28 +251,12 @@ def _smoothed(
 ) -> npt.NDArray[np.float64]:
     """Smooth inside, where that improves the number; the outside counts as the median."""
     inside = resolution[signal]
-    filled = np.where(signal, resolution, sorted_value(inside, inside.size // 2))
-    box = len(resolution)
-    table = radial_table(box, lambda u: gaussian(u, _SMOOTHING_SIGMA))
-    transform = BlockTransform(compute, box, band=int(np.sqrt(np.flatnonzero(table)[-1])))
-    gains = compute.to_device(table)
-    half = compute.to_device(np.empty(transform.half_shape, np.complex128))
-    volume = compute.to_device(filled)
-    smooth = compute.to_device(np.empty_like(filled))
-
-    def forward(part: slice) -> None:
-        half[part] = transform.forward_planes(volume[part])
-
-    def filtered(part: slice) -> None:
-        spectrum = transform.forward_columns(half[:, part] + 0)
-        half[:, part] = transform.inverse_columns(
-            transform.scaled(spectrum, gains[transform.squared_frequency(part)])
-        )
-
-    def inverse(part: slice) -> None:
-        smooth[part] = transform.inverse_planes(half[part] + 0)
-
-    compute.over_slabs(forward, box)
-    compute.over_slabs(filtered, transform.half_shape[1])
-    compute.over_slabs(inverse, box)
-    return np.where(signal, np.minimum(resolution, compute.to_numpy(smooth)), 0.0)
+    middle = sorted_value(inside, inside.size // 2)
+    region = bounding_block(signal)
+    departure = np.where(signal[region], resolution[region] - middle, 0.0)  # from the median, so 0 outside
+    smooth = middle + radially_filtered(
+        compute.to_device(departure), len(resolution), lambda u: gaussian(u, _SMOOTHING_SIGMA), compute
+    )
+    result = np.zeros_like(resolution)
+    result[region] = np.where(signal[region], np.minimum(resolution[region], compute.to_numpy(smooth)), 0.0)
+    return result

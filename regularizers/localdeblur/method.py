@@ -1,0 +1,174 @@
+"""MonoRes as a local-resolution method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar, cast
+
+import numpy as np
+
+from extrecon.errors import RegularizerError
+from extrecon.maps import HalfMap
+from extrecon.maps.half_map import FloatArray
+from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod, Parameter
+from regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep, local_resolution
+
+_REFERENCE_STEP_ANGSTROM = 0.25
+_AUTOMATIC_WORST_ANGSTROM = 20.0
+_FEWEST_SHELLS = 4
+
+
+class MonoRes(LocalResolutionMethod):
+    """Local resolution by monogenic amplitudes (Vilas et al. 2018), of one map or of two halves."""
+
+    name: ClassVar[str] = "monores"
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = "Local resolution where the monogenic amplitude rises above the noise (MonoRes)"
+    parameters: ClassVar[Sequence[Parameter]] = (
+        Parameter(
+            "variant",
+            "standard",
+            "standard keeps the level at Nyquist; xmipp reproduces the reference program, which never assigns it.",
+            choices=("standard", "xmipp"),
+        ),
+        Parameter("max-resolution", 0.0, "Worst resolution tested; 0 for automatic.", "Å", minimum=0.0),
+        Parameter("min-resolution", 0.0, "Finest resolution tested; 0 for Nyquist.", "Å", minimum=0.0),
+        Parameter("step", 0.25, "Distance between the resolutions tested.", "Å", minimum=0.05, maximum=10.0),
+        Parameter(
+            "significance",
+            0.95,
+            "Fraction of the noise that a voxel's amplitude must exceed.",
+            minimum=0.5,
+            maximum=0.9999,
+        ),
+        Parameter("gaussian", False, "Take the noise's quantile from its mean and standard deviation."),
+        Parameter("noise-only-in-halves", False, "Trust the mask: leave none of its voxels out as solvent."),
+    )
+
+    def estimate(self, half_map: HalfMap, context: Context) -> LocalResolution:
+        """Return the local resolution of ``half_map``, or of the mean of it and ``context.other_half``.
+
+        Raises
+        ------
+        RegularizerError : no mask, or boxes that differ, or nothing to measure.
+        """
+        volume, noise = _mean_and_noise(half_map, context.other_half)
+        given = context.settings
+        xmipp = given["variant"] == "xmipp"
+        settings = MonoResSettings(
+            worst_angstrom=float(given["max-resolution"]) or automatic_worst(half_map, context),
+            finest_angstrom=float(given["min-resolution"]),
+            step_angstrom=float(given["step"]),
+            significance=float(given["significance"]),
+            gaussian=bool(given["gaussian"]),
+            refine_mask=not given["noise-only-in-halves"],
+            keep_nyquist=not xmipp,
+        )
+        if xmipp:
+            settings = _as_read_by_the_reference(settings)
+            half_map = replace(half_map, pixel_size_angstrom=single(half_map.pixel_size_angstrom))
+        sweep = measure(half_map.with_density(volume), context, settings, noise)
+        maps = {"refined_mask": (sweep.labels == SIGNAL).astype(np.float32)}
+        return LocalResolution(sweep.resolution_angstrom, sweep_facts(sweep, settings), maps, sweep_warnings(sweep))
+
+
+def measure(
+    half_map: HalfMap, context: Context, settings: MonoResSettings, noise: FloatArray | None = None
+) -> Sweep:
+    """Run MonoRes on one map in the context's mask.
+
+    Raises
+    ------
+    RegularizerError : there is no mask, its box is another, or nothing can be measured.
+    """
+    if context.mask is None:
+        raise RegularizerError("MonoRes needs a mask to tell the particle from the solvent; give one with --mask.")
+    if context.mask.shape != half_map.density.shape:
+        theirs, ours = ("×".join(map(str, a.shape)) for a in (context.mask, half_map.density))
+        raise RegularizerError(f"The mask is {theirs} voxels, but the map is {ours}; make it on the map's grid.")
+    if settings.worst_angstrom <= max(settings.finest_angstrom, half_map.nyquist_angstrom):
+        raise RegularizerError(
+            f"max-resolution {settings.worst_angstrom:.4g} Å is not worse than the finest level to test, "
+            f"{max(settings.finest_angstrom, half_map.nyquist_angstrom):.4g} Å."
+        )
+    return local_resolution(
+        half_map.density,
+        context.mask,
+        half_map.pixel_size_angstrom,
+        settings,
+        compute=context.compute,
+        noise=noise,
+        progress=context.progress,
+    )
+
+
+def automatic_worst(half_map: HalfMap, context: Context) -> float:
+    """Return the resolution at which a sweep should start, Å.
+
+    Three times the FSC's resolution where the FSC is known, and 20 Å or five times Nyquist at least; but no fewer
+    than four shells from the origin, and no finer than twice Nyquist.
+    """
+    worst = max(_AUTOMATIC_WORST_ANGSTROM, 5.0 * half_map.nyquist_angstrom)
+    fsc = context.half_map_fsc
+    if fsc is not None and len(fsc) > 1:
+        below = np.flatnonzero(fsc[1:] < 0.143)
+        shell = int(below[0]) + 1 if below.size else len(fsc) - 1
+        worst = max(worst, 3.0 * half_map.box * half_map.pixel_size_angstrom / shell)
+    coarsest = half_map.box * half_map.pixel_size_angstrom / _FEWEST_SHELLS
+    return max(min(worst, coarsest), 2.0 * half_map.nyquist_angstrom)
+
+
+def sweep_facts(sweep: Sweep, settings: MonoResSettings) -> dict[str, object]:
+    """Return what the record should say about a sweep."""
+    inside = sweep.resolution_angstrom[sweep.resolution_angstrom > 0]
+    quartiles = [round(float(q), 3) for q in np.percentile(inside, [25, 50, 75])] if inside.size else []
+    return {
+        **sweep.facts,
+        "quartiles_angstrom": quartiles,
+        "worst_tested_angstrom": settings.worst_angstrom,
+        "levels": len(sweep.levels_angstrom),
+        "ended_because": sweep.ending,
+    }
+
+
+def sweep_warnings(sweep: Sweep) -> list[str]:
+    """Return what the user should know about a sweep."""
+    if not sweep.levels_angstrom:
+        return []
+    inside = sweep.resolution_angstrom[sweep.labels == SIGNAL]
+    share = float((inside >= sweep.levels_angstrom[0] - 1e-3).mean())
+    if share <= 0.05:
+        return []
+    return [
+        f"{share:.0%} of the particle is no better than the worst level tested, {sweep.levels_angstrom[0]:.1f} Å."
+    ]
+
+
+def _mean_and_noise(half_map: HalfMap, other: HalfMap | None) -> tuple[FloatArray, FloatArray | None]:
+    if other is None:
+        return half_map.density, None
+    if other.density.shape != half_map.density.shape:
+        first, second = ("×".join(map(str, m.density.shape)) for m in (half_map, other))
+        raise RegularizerError(f"half1 is {first} voxels, but half2 is {second}; both must be on one grid.")
+    first_half, second_half = half_map.density.astype(np.float64), other.density.astype(np.float64)
+    mean, noise = (first_half + second_half) / 2.0, (first_half - second_half) / 2.0
+    return cast("FloatArray", mean), cast("FloatArray", noise)
+
+
+def _as_read_by_the_reference(settings: MonoResSettings) -> MonoResSettings:
+    """Return the settings as the reference program reads them: in single precision, steps of 0.25 Å at least."""
+    return MonoResSettings(
+        worst_angstrom=single(settings.worst_angstrom),
+        finest_angstrom=single(settings.finest_angstrom),
+        step_angstrom=max(single(settings.step_angstrom), _REFERENCE_STEP_ANGSTROM),
+        significance=single(settings.significance),
+        gaussian=settings.gaussian,
+        refine_mask=settings.refine_mask,
+        keep_nyquist=False,
+    )
+
+
+def single(value: float) -> float:
+    """Round to single precision, as the reference program does with the numbers of its command line."""
+    return float(np.float32(value))
