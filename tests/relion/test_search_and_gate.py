@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from extrecon.relion.gate import Apply, decide
+from extrecon.relion.job import read_job
+from extrecon.relion.names import parse_job_name
+from extrecon.relion.search import SearchState, read_search_state
+from tests.jobs import JobFiles, blobs, write_job, write_previous
+
+
+def state_of(files: JobFiles, wait_seconds: float = 0.0) -> SearchState:
+    name = parse_job_name(files.star)
+    assert name is not None
+    return read_search_state(name, wait_seconds)
+
+
+@pytest.mark.parametrize(("order", "local_order", "local"), [(2, 4, False), (3, 4, False), (4, 4, True), (5, 4, True), (3, 3, True)])
+def test_relions_own_threshold_decides(order: int, local_order: int, local: bool, tmp_path: Path) -> None:
+    state = state_of(write_job(tmp_path, order=order, local_order=local_order))
+    assert (state.healpix_order, state.local_healpix_order) == (order, local_order)
+    assert state.is_local is local
+    assert state.pixel_size_angstrom == 3.0
+    assert state.particle_diameter_angstrom == 60.0
+    assert state.solvent_mask is None
+    assert state.problems == ()
+
+
+def test_a_continued_run_finds_the_files_of_the_run_before(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_ct4_it005_half1_class001")
+    for path in tmp_path.glob("run_ct4_it004_*"):
+        path.rename(tmp_path / path.name.replace("run_ct4_", "run_"))
+    write_previous(tmp_path, "runner", order=2)
+    assert state_of(files).healpix_order == 4
+
+
+def test_a_run_continued_twice_finds_the_latest(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_ct4_it005_half2_class001")
+    for path in tmp_path.glob("run_ct4_it004_*"):
+        path.rename(tmp_path / path.name.replace("run_ct4_", "run_ct2_"))
+    assert state_of(files).healpix_order == 4
+
+
+def test_another_run_in_the_folder_is_not_taken(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    for path in tmp_path.glob("run_it004_*"):
+        path.rename(tmp_path / path.name.replace("run_", "run2_"))
+    state = state_of(files)
+    assert state.healpix_order is None
+    assert "run_it004_sampling.star: no such file" in state.problems[0]
+
+
+def test_a_file_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    sampling = files.previous("sampling")
+    whole = sampling.read_text()
+    sampling.write_text(whole[: whole.index("_rlnHealpixOrder") + 18])
+    threading.Timer(0.4, lambda: sampling.write_text(whole)).start()
+    start = time.monotonic()
+    state = state_of(files, wait_seconds=10.0)
+    assert state.healpix_order == 4
+    assert 0.2 < time.monotonic() - start < 5.0
+
+
+def test_waiting_ends(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    for kind in ("sampling", "optimiser", "half1_model"):
+        files.previous(kind).unlink()
+    start = time.monotonic()
+    state = state_of(files, wait_seconds=0.5)
+    assert time.monotonic() - start < 2.0
+    assert len(state.problems) == 3
+    assert state.is_local is None
+
+
+def decision_of(files: JobFiles, apply: Apply) -> tuple[bool, bool, str]:
+    decision = decide(read_job(files.star, files.folder), state_of(files), apply)
+    return decision.regularize, decision.joined, decision.reason
+
+
+def test_decisions(tmp_path: Path) -> None:
+    half = write_job(tmp_path / "half")
+    assert decision_of(half, "local-search") == (True, False, "local search: HEALPix order 4 has reached 4")
+    assert decision_of(half, "never") == (False, False, "--apply never")
+    early = write_job(tmp_path / "early", order=2)
+    assert decision_of(early, "local-search") == (False, False, "global search: HEALPix order 2 is below 4")
+    assert decision_of(early, "always") == (True, False, "--apply always")
+
+
+def test_the_joined_iteration_is_known_by_its_missing_half(tmp_path: Path) -> None:
+    joined = write_job(tmp_path / "joined", name="run_it005_class001")
+    regularize, is_joined, reason = decision_of(joined, "local-search")
+    assert (regularize, is_joined) == (True, True)
+    assert reason.startswith("joined iteration; ")
+    classes = write_job(tmp_path / "classes", name="run_it005_class002", split=0)
+    assert decision_of(classes, "local-search")[:2] == (True, False)
+
+
+def test_without_knowledge_the_map_stays_plain(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    files.previous("optimiser").unlink()
+    regularize, _, reason = decision_of(files, "local-search")
+    assert not regularize
+    assert reason.startswith("the HEALPix order is unknown: ")
+    assert "run_it004_optimiser.star" in reason
+
+
+def test_two_dimensional_references_stay_plain(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_class001", density=blobs()[12], split=0)
+    assert decision_of(files, "always") == (False, False, "the reference is two-dimensional")
+
+
+def test_a_job_without_a_refinements_name_stays_plain(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    star = files.star.rename(tmp_path / "rec.star")
+    job = read_job(star, tmp_path)
+    assert decide(job, SearchState(), "local-search").regularize is False
+    assert decide(job, SearchState(), "always").regularize is True
+
+
+@pytest.mark.parametrize(("iteration", "order"), [(3, 2), (4, 2)])
+def test_real_refinements(iteration: int, order: int, shared_fixtures: Path) -> None:
+    for star in shared_fixtures.glob(f"*/*/run_it00{iteration}_half?_class001_external_reconstruct.star"):
+        name = parse_job_name(star)
+        assert name is not None
+        state = read_search_state(name, 0.0)
+        assert (state.healpix_order, state.local_healpix_order) == (order, 3)
+        assert state.pixel_size_angstrom == 5.4
