@@ -25,7 +25,7 @@ Volume = npt.NDArray[np.float64]
 
 def frequency(box: int) -> Volume:
     k = np.abs(scipy.fft.fftfreq(box))
-    return np.sqrt(k[:, None, None] ** 2 + k[None, :, None] ** 2 + (np.arange(box // 2 + 1) / box) ** 2)
+    return np.asarray(np.sqrt(k[:, None, None] ** 2 + k[None, :, None] ** 2 + (np.arange(box // 2 + 1) / box) ** 2))
 
 
 def reference(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -185,7 +186,7 @@ def test_same_on_torch() -> None:
 def test_no_level_below_nyquist_at_odd_boxes() -> None:
     levels = [level for _, level in sweep_levels(41, 2.0, MonoResSettings(20.0))]
     assert min(levels) >= 4.0
-    assert all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    assert all(a > b for a, b in pairwise(levels))
     assert min(level for _, level in sweep_levels(40, 2.0, MonoResSettings(20.0))) == pytest.approx(4.0)
 
 
@@ -232,8 +233,8 @@ def test_errors_are_sentences() -> None:
         MonoRes().estimate(half_map, context(mask=np.ones((7, 7, 7))))
     with pytest.raises(RegularizerError, match="no voxel above"):
         MonoRes().estimate(half_map, context(mask=np.zeros((8, 8, 8))))
+    other = HalfMap(np.ones((6, 6, 6), np.float32), 2.0)
     with pytest.raises(RegularizerError, match="half2 is 6×6×6"):
-        other = HalfMap(np.ones((6, 6, 6), np.float32), 2.0)
         MonoRes().estimate(half_map, context(mask=np.ones((8, 8, 8)), other_half=other))
     with pytest.raises(RegularizerError, match="not worse than the finest"):
         MonoRes().estimate(half_map, context({"max-resolution": 3.0}, mask=np.ones((8, 8, 8))))
