@@ -93,7 +93,9 @@ def test_the_hook_imports_nothing_heavy() -> None:
     assert outside == {"extrecon"}
 
 
-@pytest.mark.parametrize("path", modules("extrecon") + modules("regularizers"), ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", modules("extrecon") + modules("regularizers"), ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_init_files_only_re_export(path: Path) -> None:
     if path.name != "__init__.py":
         return

@@ -9,7 +9,9 @@ from extrecon.options import OPTIONS, resolve
 
 
 def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
-    (tmp_path / "extrecon.toml").write_text('apply = "never"\nthreads = 3\ndevice = "cpu"\n[set]\nk = 0.01\nstep = 1\n')
+    (tmp_path / "extrecon.toml").write_text(
+        'apply = "never"\nthreads = 3\ndevice = "cpu"\n[set]\nk = 0.01\nstep = 1\n'
+    )
     environ = {"EXTRECON_APPLY": "always", "EXTRECON_DEVICE": "cuda", "EXTRECON_SET": "k=0.02 rounds=4"}
     options = resolve({"apply": "local-search", "on_error": None}, ["k=0.05"], environ, None, tmp_path)
     assert options.values["apply"] == "local-search"

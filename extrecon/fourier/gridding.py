@@ -23,6 +23,8 @@ TABLE_END = 0.5
 SMALLEST_FOOTPRINT = 1e-6
 # While the largest footprint exceeds the smallest by more, single precision would lose the small ones.
 SINGLE_PRECISION_SPREAD = 100.0
+# The odd half of the footprint matters (above 1e-6 of the map) where the footprint steps by more at the rim.
+LOPSIDED_STEP = 0.005
 
 
 def even_out(weight: Array, period: float, compute: Compute, iterations: int = ITERATIONS) -> Array:
@@ -55,11 +57,11 @@ def even_out(weight: Array, period: float, compute: Compute, iterations: int = I
 def _divide_by_convolution(fitted: Array, footprint: _Footprint, compute: Compute, *, want_spread: bool) -> float:
     """Divide ``fitted`` in place by its convolution with the blob; return largest / smallest divisor."""
     xp = compute.xp
-    convolved = _convolve(fitted, footprint, compute)
+    modulus = _convolution_modulus(fitted, footprint, compute)
     extremes: list[tuple[float, float]] = []
 
     def divide(slab: slice) -> None:
-        divisor = xp.clip(xp.abs(convolved[slab]), SMALLEST_FOOTPRINT, None)
+        divisor = xp.clip(xp.abs(modulus[slab]), SMALLEST_FOOTPRINT, None)
         if want_spread:
             counted = divisor[fitted[slab] > 0]
             if counted.shape[0]:
@@ -72,20 +74,28 @@ def _divide_by_convolution(fitted: Array, footprint: _Footprint, compute: Comput
     return max(high for _, high in extremes) / min(low for low, _ in extremes)
 
 
-def _convolve(array: Array, footprint: _Footprint, compute: Compute) -> Array:
-    """Convolve a real, symmetric, half-stored array with the blob (periodic, as on RELION's own window)."""
+def _convolution_modulus(array: Array, footprint: _Footprint, compute: Compute) -> Array:
+    """Return |array ∗ blob| for a real, symmetric, half-stored array (periodic, as on RELION's own window)."""
     size, last = array.shape[0], array.ndim - 1
     others = tuple(range(last))
     # Nested calls, so that each stage's array is let go as soon as the next one has it.
-    real_space = footprint.multiply(compute.irfftn(compute.rfftn(array, axes=others), shape=(size,), axes=(last,)))
-    return compute.irfftn(compute.rfftn(real_space, axes=(last,)), shape=(size,) * last, axes=others)
+    real_space = compute.irfftn(compute.rfftn(array, axes=others), shape=(size,), axes=(last,))
+    odd = footprint.times_odd_half(real_space) if footprint.is_lopsided else None
+    spectrum = compute.rfftn(footprint.multiply_by_even_half(real_space), axes=(last,))
+    modulus = compute.irfftn(spectrum, shape=(size,) * last, axes=others)
+    if odd is not None:
+        # The transform of an odd real array is odd and imaginary: i times it is half-stored like an even one.
+        spectrum = 1j * compute.rfftn(odd, axes=(last,))
+        modulus = compute.xp.hypot(modulus, compute.irfftn(spectrum, shape=(size,) * last, axes=others))
+    return modulus
 
 
 class _Footprint:
-    """The blob's transform on the real-space grid that `_convolve` works on.
+    """The blob's transform on the real-space grid that `_convolution_modulus` works on.
 
     RELION counts index ``size // 2`` as the negative coordinate −(size // 2 + 1), so its footprint is not quite
-    symmetric. The symmetric half of it is what acts: the antisymmetric half adds in quadrature, below rounding.
+    symmetric. Its odd half makes the convolution complex and enters the modulus in quadrature: it is left out
+    where it is too small to matter, as in all but small boxes.
     """
 
     def __init__(self, size: int, dimensions: int, period: float, compute: Compute) -> None:
@@ -100,35 +110,52 @@ class _Footprint:
             self._sides.append([along] * (dimensions - 2) + [along[:half], along])
         self._table = compute.to_device(_half_by_squared_radius(dimensions * int(numbered.min()) ** 2, period))
         self._kept: Array | None = None
+        at_rim = kaiser_bessel_footprint(np.minimum(np.array([half - 1, half]) / period, TABLE_END))
+        self.is_lopsided = bool(at_rim[0] - at_rim[1] > LOPSIDED_STEP)
 
-    def multiply(self, real_space: Array) -> Array:
-        """Multiply by the footprint in place: float64 computed on the way, float32 once kept."""
+    def multiply_by_even_half(self, real_space: Array) -> Array:
+        """Multiply in place: by float64 numbers computed on the way, or by float32 ones once kept."""
 
         def part(slab: slice) -> None:
-            real_space[slab] *= self._computed(slab) if self._kept is None else self._kept[slab]
+            real_space[slab] *= self._even(slab) if self._kept is None else self._kept[slab]
 
         self._compute.over_slabs(part, real_space.shape[0])
         return real_space
 
+    def times_odd_half(self, real_space: Array) -> Array:
+        """Return the product with the odd half."""
+        product = self._compute.zeros_like(real_space, self._shape)
+
+        def part(slab: slice) -> None:
+            first, second = self._sides_of(slab)
+            product[slab] = real_space[slab] * (first - second)
+
+        self._compute.over_slabs(part, product.shape[0])
+        return product
+
     def keep(self) -> None:
-        """Hold the footprint in memory as float32 from now on."""
+        """Hold the even half in memory as float32 from now on."""
         kept = self._compute.zeros_like(self._compute.xp.astype(self._table, self._compute.xp.float32), self._shape)
 
         def fill(slab: slice) -> None:
-            kept[slab] = self._computed(slab)
+            kept[slab] = self._even(slab)
 
         self._compute.over_slabs(fill, self._shape[0])
         self._kept = kept
 
-    def _computed(self, slab: slice) -> Array:
-        first, second = (self._table[squared_radius([axes[0][slab], *axes[1:]])] for axes in self._sides)
+    def _even(self, slab: slice) -> Array:
+        first, second = self._sides_of(slab)
         return first + second
+
+    def _sides_of(self, slab: slice) -> list[Array]:
+        """Return half of the footprint at each point, and half of it at the point opposite."""
+        return [self._table[squared_radius([axes[0][slab], *axes[1:]])] for axes in self._sides]
 
 
 def _half_by_squared_radius(largest: int, period: float) -> npt.NDArray[np.float64]:
     """Tabulate half of the footprint against the squared integer radius, 0 to ``largest``."""
     position = np.sqrt(np.arange(largest + 1)) / period
-    entry = np.floor(position * (TABLE_LENGTH / TABLE_END)).astype(np.int64)
+    entry = np.floor(position / (TABLE_END / TABLE_LENGTH)).astype(np.int64)
     positions = np.linspace(0, TABLE_END, TABLE_LENGTH, endpoint=False)
     table = np.append(kaiser_bessel_footprint(positions), 0.0)
     halves: npt.NDArray[np.float64] = 0.5 * table[np.minimum(entry, TABLE_LENGTH)]

@@ -100,14 +100,26 @@ def _read(path: Path) -> tuple[npt.NDArray[np.float32], Any]:
         raise MapError(
             f"{path}: holds complex numbers (MRC mode {int(header.mode)}); a map of real numbers is needed."
         )
-    values = data if data.dtype == np.float32 else data.astype(np.float32)
+    values = _in_standard_order(path, data if data.dtype == np.float32 else data.astype(np.float32), header)
     _check_finite(path, values)
     return values, header
 
 
+def _in_standard_order(path: Path, values: npt.NDArray[np.float32], header: Any) -> npt.NDArray[np.float32]:
+    """Return a volume with axes z, y, x, whichever axis the file's columns, rows and sections run along."""
+    along = (int(header.maps), int(header.mapr), int(header.mapc))
+    if values.ndim != 3 or along in ((3, 2, 1), (0, 0, 0)):
+        return values
+    if sorted(along) != [1, 2, 3]:
+        raise MapError(f"{path}: the header's axis order (mapc, mapr, maps = {along[::-1]}) makes no sense.")
+    return np.ascontiguousarray(values.transpose([along.index(axis) for axis in (3, 2, 1)]))
+
+
 def _check_finite(path: Path, values: npt.NDArray[np.float32]) -> None:
     # One pass: the sum of finite float32 values, taken in double precision, is finite; NaN and infinity survive it.
-    if not np.isfinite(values.sum(dtype=np.float64)):
+    with np.errstate(invalid="ignore"):
+        total = values.sum(dtype=np.float64)
+    if not np.isfinite(total):
         bad = int(values.size - np.isfinite(values).sum())
         raise MapError(f"{path}: {bad} of {values.size} values are NaN or infinite.")
 

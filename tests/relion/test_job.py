@@ -63,7 +63,11 @@ def test_a_moved_project_is_still_found(tmp_path: Path) -> None:
     ("old", "new", "told"),
     [
         ("_rlnPaddingFactor", "_rlnPadding", "lacks _rlnPaddingFactor"),
-        (f"_rlnOriginalImageSize   {BOX}", "_rlnOriginalImageSize   32", "has 13 shells, but images of 32 px have 17"),
+        (
+            f"_rlnOriginalImageSize   {BOX}",
+            "_rlnOriginalImageSize   32",
+            "has 13 shells, but images of 32 px have 17",
+        ),
         (f"_rlnOriginalImageSize   {BOX}", "_rlnOriginalImageSize   big", "a number was expected"),
         ("           3 1.000000e+03", "           4 1.000000e+03", "does not count"),
         ("1.000000e+03", "-1.000000e+03", "negative in shell 0"),

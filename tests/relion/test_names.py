@@ -47,7 +47,9 @@ def test_a_label_is_short() -> None:
     assert name.label == "it011 half2 body002"
 
 
-@pytest.mark.parametrize("text", ["rec.star", "rec_external_reconstruct.star", "run_it1_class001_external_reconstruct.star"])
+@pytest.mark.parametrize(
+    "text", ["rec.star", "rec_external_reconstruct.star", "run_it1_class001_external_reconstruct.star"]
+)
 def test_other_names_say_nothing(text: str) -> None:
     assert parse_job_name(Path(text)) is None
 

@@ -19,7 +19,9 @@ def state_of(files: JobFiles, wait_seconds: float = 0.0) -> SearchState:
     return read_search_state(name, wait_seconds)
 
 
-@pytest.mark.parametrize(("order", "local_order", "local"), [(2, 4, False), (3, 4, False), (4, 4, True), (5, 4, True), (3, 3, True)])
+@pytest.mark.parametrize(
+    ("order", "local_order", "local"), [(2, 4, False), (3, 4, False), (4, 4, True), (5, 4, True), (3, 3, True)]
+)
 def test_relions_own_threshold_decides(order: int, local_order: int, local: bool, tmp_path: Path) -> None:
     state = state_of(write_job(tmp_path, order=order, local_order=local_order))
     assert (state.healpix_order, state.local_healpix_order) == (order, local_order)
