@@ -98,7 +98,7 @@ def write_job(
     shells = n // 2 + 1
     fsc = np.linspace(1.0, 0.5, shells) if fsc is None else fsc
     star.write_text(_job_star(star, n, dimensions, padding, version) + (_tau2_star(fsc) if tau2 else ""))
-    root = name.split("_it005")[0]
+    root = name.partition("_it005")[0]
     write_previous(folder, root, order=order, local_order=local_order, split=split)
     return JobFiles(folder, star, density)
 
@@ -117,7 +117,7 @@ def write_previous(folder: Path, root: str, *, order: int = 4, local_order: int 
         f"_rlnSolventMaskName   None\n_rlnAutoLocalSearchesHealpixOrder   {local_order}\n \n"
     )
     Path(f"{stem}_half1_model.star").write_text(
-        f"\n# version 30001\n\ndata_model_general\n\n_rlnPixelSize   {PIXEL_SIZE:.6f}\n_rlnCurrentResolution   9.0\n \n"
+        f"\n# version 30001\n\ndata_model_general\n\n_rlnPixelSize   {PIXEL_SIZE:.6f}\n \n"
     )
 
 

@@ -104,10 +104,11 @@ class _Footprint:
         half = size // 2 + 1
         self._compute = compute
         self._shape = (size,) * (dimensions - 2) + (half, size)
-        self._sides: list[list[Array]] = []
-        for side in (numbered, numbered[-index % size]):
-            along = compute.to_device(side)
-            self._sides.append([along] * (dimensions - 2) + [along[:half], along])
+        along, opposite = (compute.to_device(c) for c in (numbered, numbered[-index % size]))
+        # Transforming the last axis backwards and the others forwards mirrors the others.
+        point = [opposite] * (dimensions - 2) + [opposite[:half], along]
+        mirrored_point = [along] * (dimensions - 2) + [along[:half], opposite]
+        self._sides = (point, mirrored_point)
         self._table = compute.to_device(_half_by_squared_radius(dimensions * int(numbered.min()) ** 2, period))
         self._kept: Array | None = None
         at_rim = kaiser_bessel_footprint(np.minimum(np.array([half - 1, half]) / period, TABLE_END))
