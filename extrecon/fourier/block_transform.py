@@ -77,14 +77,13 @@ class BlockTransform:
         return tables[:, squared[:, None, None] + squared[None, :, None] + squared[None, None, :]]
 
     def gains(self, octant: Array, columns: slice) -> Array:
-        """Return an octant's gains for some columns, as `scaled` takes them: (m, kz ≥ 0, ky, kx)."""
-        return octant[:, :, self._unsigned[columns]]
+        """Return one octant's gains for some columns, as `scaled` takes them: (kz ≥ 0, ky, kx)."""
+        return octant[:, self._unsigned[columns]]
 
     def scaled(self, spectrum: Array, gain: Array) -> Array:
         """Return (..., kz, ky, kx) ``spectrum`` times an even ``gain`` given for kz ≥ 0 alone."""
         xp, top = self.compute.xp, self.band + 1
-        shape = np.broadcast_shapes(tuple(spectrum.shape[:-3]), tuple(gain.shape[:-3])) + tuple(spectrum.shape[-3:])
-        result = xp.empty(shape, dtype=spectrum.dtype, device=device(spectrum))
+        result = xp.empty_like(spectrum)
         mirrored = xp.flip(gain[..., 1 : 1 + self.half_shape[1] - top, :, :], axis=-3)
         result[..., :top, :, :] = spectrum[..., :top, :, :] * gain
         result[..., top:, :, :] = spectrum[..., top:, :, :] * mirrored

@@ -131,8 +131,8 @@ class FilterBank:
 
             def columns(part: slice, half: Array = half, group: slice = group) -> None:
                 spectrum = transform.forward_columns(half[:, part])
-                gain = transform.gains(self._octants[group], part)
-                total[:, part] += transform.inverse_columns(transform.scaled(spectrum[None], gain))[0]
+                gain = transform.gains(self._octants[group.start], part)
+                total[:, part] += transform.inverse_columns(transform.scaled(spectrum, gain))
 
             self.compute.over_slabs(columns, transform.half_shape[1])
         result = xp.empty_like(block)
@@ -178,17 +178,19 @@ class FilterBank:
 
         def columns(part: slice) -> None:
             spectrum = source.forward_columns(half[:, part] + 0)  # a copy: the transform may overwrite its input
-            gain = source.gains(self._octants[group], part)
-            parts[:, :, part] = self._block.inverse_columns(source.scaled(spectrum[None], gain))
+            for place, octant in enumerate(self._octants[group]):  # one by one: a term's columns fit the cache
+                filtered = source.scaled(spectrum, source.gains(octant, part))
+                parts[place, :, part] = self._block.inverse_columns(filtered)
 
         self.compute.over_slabs(columns, source.half_shape[1])
         return parts
 
     def _gather(self, parts: Array, group: slice, result: Array) -> None:
         def planes(part: slice) -> None:
-            filtered = self._block.inverse_planes(parts[:, part])
-            filtered *= self._factors.slab(group, part)
-            result[part] += self.compute.xp.sum(filtered, axis=0)
+            for half, factor in zip(parts, self._factors.slab(group, part), strict=False):
+                filtered = self._block.inverse_planes(half[part])
+                filtered *= factor
+                result[part] += filtered
 
         self.compute.over_slabs(planes, self._block.block[0])
 

@@ -20,8 +20,8 @@ from extrecon.regularizer import Progress, no_progress
 from regularizers.localdeblur.bands import SPACING_ANGSTROM, resolution_bands
 from regularizers.localdeblur.recycled import Recycled, norm
 
-_BANK_TOLERANCE = 3e-6  # of the largest gain
-_ROUND_TOLERANCE = 1e-6  # of ‖H V‖, for each application of H: the sharpened map then errs by some 1e-6
+_BANK_TOLERANCE = 1e-5  # of the largest gain
+_ROUND_TOLERANCE = 5e-6  # of ‖H V‖, for each application of H: the sharpened map then errs by some 1e-6
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,12 @@ def usable_resolution(resolution: FloatArray, half_map: HalfMap, mask: FloatArra
     RegularizerError : another box, numbers that are not finite or cannot be Å, or no outside and no mask.
     """
     _check_box(resolution, half_map)
-    if (resolution < 0).any() or not np.isfinite(resolution).all():
+    low, high = resolution.min(), resolution.max()  # NaN wherever a voxel is
+    if not (np.isfinite(low) and np.isfinite(high) and low >= 0):
         raise RegularizerError("The local-resolution map holds negative or infinite numbers; it must be in Å.")
-    outside = (resolution <= 0) | (resolution >= _RESMAP_BACKGROUND)
+    outside = resolution <= 0
+    if high >= _RESMAP_BACKGROUND:
+        outside |= resolution >= _RESMAP_BACKGROUND
     origin = "marked in the map"
     if not outside.any():
         if mask is None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from array_api_compat import device
 
 from extrecon.fourier.block_transform import BlockTransform, radial_table
 from extrecon.fourier.compute import Array, Compute
@@ -111,7 +110,7 @@ class MonogenicAmplitude:
 
     def _fields(self, transform: BlockTransform, gain: Gain) -> None:
         """Fill the four half-spectra of the map and its Riesz transforms, filtered by a radial gain."""
-        compute, xp, top = self.compute, self.compute.xp, transform.band + 1
+        compute, top = self.compute, transform.band + 1
         table = radial_table(self.box, gain)
         length = np.sqrt(np.arange(len(table), dtype=np.float64))
         length[0] = np.inf  # the mean has no direction
@@ -123,13 +122,10 @@ class MonogenicAmplitude:
         def columns(part: slice) -> None:
             spectrum = transform.cut_columns(self._spectrum[:, rows[part], :top])
             gains = tables[:, transform.squared_frequency(part)]
-            fields = xp.empty((4, *spectrum.shape), dtype=spectrum.dtype, device=device(spectrum))
-            fields[0] = transform.scaled(spectrum, gains[0])
             turned = transform.scaled(spectrum, gains[1]) * -1j
-            fields[1] = turned * signed[:top]
-            fields[2] = turned * signed[part, None]
-            fields[3] = turned * signed[:, None, None]
-            halves[:, :, part] = transform.inverse_columns(fields)
+            halves[0, :, part] = transform.inverse_columns(transform.scaled(spectrum, gains[0]))
+            for place, component in enumerate((signed[:top], signed[part, None], signed[:, None, None]), start=1):
+                halves[place, :, part] = transform.inverse_columns(turned * component)
 
         compute.over_slabs(columns, transform.half_shape[1])
 
@@ -154,16 +150,16 @@ class MonogenicAmplitude:
         removed_halves = None if removed is None else self._half_view(self._halves, (4,), removed)
 
         def amplitude(part: slice) -> None:
-            fields = self._unfiltered[:, part]
-            if removed is not None and removed_halves is not None:
-                low = removed.inverse_planes(removed_halves[:, part])
-                low -= fields
-                low *= low
-            else:
-                low = fields * fields
-            for further in (1, 2, 3):
-                low[0] += low[further]
-            half[part] = smooth.forward_planes(xp.sqrt(low[0]))
+            squared = xp.zeros_like(self._unfiltered[0, part])
+            for field in range(4):  # one by one: a field's planes fit the cache
+                if removed is not None and removed_halves is not None:
+                    kept = removed.inverse_planes(removed_halves[field, part])
+                    kept -= self._unfiltered[field, part]  # its sign is squared away
+                    kept *= kept
+                else:
+                    kept = self._unfiltered[field, part] ** 2
+                squared += kept
+            half[part] = smooth.forward_planes(xp.sqrt(squared))
 
         def smoothed(part: slice) -> None:
             spectrum = smooth.forward_columns(half[:, part] + 0)

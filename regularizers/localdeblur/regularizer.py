@@ -71,8 +71,7 @@ class LocalDeblur(Regularizer):
         """
         resolution, facts, warnings = _resolution(half_map, context)
         inside = resolution > 0
-        outside_values = half_map.density[~inside].astype(np.float64)
-        sigma_outside = float(outside_values.std(ddof=1)) if outside_values.size > 1 else 0.0
+        sigma_outside = _sample_deviation(half_map.density[~inside])
         if sigma_outside == 0.0:
             warnings.append(
                 "The map is constant outside the particle, so nothing tells the noise: try another mask."
@@ -119,6 +118,15 @@ def _resolution(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[s
         )
     facts = {"local_resolution": "monores", "monores": sweep_facts(sweep, settings)}
     return sweep.resolution_angstrom.astype(np.float32), facts, sweep_warnings(sweep)
+
+
+def _sample_deviation(values: FloatArray) -> float:
+    """Return the sample standard deviation, 0 for fewer than two values, without a copy in double precision."""
+    if values.size < 2:
+        return 0.0
+    departure = values - values.dtype.type(values.mean(dtype=np.float64))
+    squares, rest = (float(np.sum(v, dtype=np.float64)) for v in (departure * departure, departure))
+    return float(np.sqrt(max(squares - rest * rest / values.size, 0.0) / (values.size - 1)))
 
 
 def _deblur(half_map: HalfMap, resolution: FloatArray, sigma_outside: float, context: Context) -> Deblurred:
