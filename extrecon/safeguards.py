@@ -128,7 +128,7 @@ def measure_shift(ours: Array, theirs: Array, compute: Compute) -> npt.NDArray[n
     cross = window_half_axis(ours * theirs.conj(), last, radius, size // 2 + 1, compute)
     for axis in range(last):
         cross = window_full_axis(cross, axis, radius, size, compute)
-    host = compute.to_numpy(cross)
+    host = compute.to_numpy(cross).copy()
     coarse = compute.to_numpy(compute.irfftn(cross, shape=(size,) * 3, axes=(0, 1, 2)))
     peak = np.array(np.unravel_index(int(coarse.argmax()), coarse.shape))
     shift = full_axis(size)[peak].astype(np.float64)

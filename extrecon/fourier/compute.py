@@ -53,11 +53,14 @@ class Compute(ABC):
 
     @abstractmethod
     def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-        """Invert `rfftn`; ``shape`` is the real length of each of ``axes``. May overwrite ``array``."""
+        """Invert `rfftn`; ``shape`` is the real length of each of ``axes``, which only the last one changes.
+
+        May overwrite ``array``.
+        """
 
     @abstractmethod
-    def ifft(self, array: Array, axis: int) -> Array:
-        """Invert the complex transform over one axis. May overwrite ``array``."""
+    def ifftn(self, array: Array, axes: tuple[int, ...]) -> Array:
+        """Invert the complex transform over ``axes``. May overwrite ``array``."""
 
     @abstractmethod
     def fft(self, array: Array, length: int, axis: int) -> Array:
@@ -104,10 +107,13 @@ class CpuCompute(Compute):
         return scipy.fft.rfftn(array, axes=axes, workers=self.threads)
 
     def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
-        return scipy.fft.irfftn(array, s=shape, axes=axes, workers=self.threads, overwrite_x=True)
+        # SciPy's irfftn would copy the spectrum; the complex axes first, in place, spare that.
+        if len(axes) > 1:
+            array = scipy.fft.ifftn(array, axes=axes[:-1], workers=self.threads, overwrite_x=True)
+        return scipy.fft.irfft(array, n=shape[-1], axis=axes[-1], workers=self.threads, overwrite_x=True)
 
-    def ifft(self, array: Array, axis: int) -> Array:
-        return scipy.fft.ifft(array, axis=axis, workers=self.threads, overwrite_x=True)
+    def ifftn(self, array: Array, axes: tuple[int, ...]) -> Array:
+        return scipy.fft.ifftn(array, axes=axes, workers=self.threads, overwrite_x=True)
 
     def fft(self, array: Array, length: int, axis: int) -> Array:
         return scipy.fft.fft(array, length, axis=axis, overwrite_x=True)
@@ -174,8 +180,8 @@ class TorchCompute(Compute):
     def irfftn(self, array: Array, shape: tuple[int, ...], axes: tuple[int, ...]) -> Array:
         return self._torch.fft.irfftn(array, s=shape, dim=axes)
 
-    def ifft(self, array: Array, axis: int) -> Array:
-        return self._torch.fft.ifft(array, dim=axis)
+    def ifftn(self, array: Array, axes: tuple[int, ...]) -> Array:
+        return self._torch.fft.ifftn(array, dim=axes)
 
     def fft(self, array: Array, length: int, axis: int) -> Array:
         return self._torch.fft.fft(array, length, dim=axis)

@@ -78,10 +78,11 @@ def _convolution_modulus(array: Array, footprint: _Footprint, compute: Compute) 
     """Return |array ∗ blob| for a real, symmetric, half-stored array (periodic, as on RELION's own window)."""
     size, last = array.shape[0], array.ndim - 1
     others = tuple(range(last))
-    # Nested calls, so that each stage's array is let go as soon as the next one has it.
+    # Nested calls and the early del keep no more than two arrays of a stage alive.
     real_space = compute.irfftn(compute.rfftn(array, axes=others), shape=(size,), axes=(last,))
     odd = footprint.times_odd_half(real_space) if footprint.is_lopsided else None
     spectrum = compute.rfftn(footprint.multiply_by_even_half(real_space), axes=(last,))
+    del real_space
     modulus = compute.irfftn(spectrum, shape=(size,) * last, axes=others)
     if odd is not None:
         # The transform of an odd real array is odd and imaginary: i times it is half-stored like an even one.
