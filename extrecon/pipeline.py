@@ -213,16 +213,17 @@ def _load_regularizer(call: _Call) -> tuple[Regularizer, Context]:
 
 def _regularize_and_write(call: _Call, plain: npt.NDArray[np.float32], decision: Decision) -> None:
     record, result, kept = call.record, call.job.result, call.beside("plain")
+    fail_loudly = call.options.text("on_error") == "fail"
     call.write(kept, plain)
-    _publish_copy(kept, result)
+    if not fail_loudly:
+        _publish_copy(kept, result)
     reason, record.outcome = record.reason, "unfinished"
     call.write_record()
     try:
         density = _regularize(call, plain)
         call.write(call.beside("regularized") if decision.joined else result, density)
     except Exception as error:
-        if call.options.text("on_error") == "fail":
-            result.unlink(missing_ok=True)
+        if fail_loudly:
             raise
         record.outcome, record.reason = "fallback", f"{reason}; but {_name(call)} failed: {error}"
         record.error = {"text": str(error), "traceback": traceback.format_exc()}
@@ -230,8 +231,9 @@ def _regularize_and_write(call: _Call, plain: npt.NDArray[np.float32], decision:
     else:
         record.outcome = "plain" if decision.joined else "regularized"
         if decision.joined:
-            # RELION's result is the plain map itself: a second copy would say nothing.
-            kept.unlink(missing_ok=True)
+            # RELION's result is the plain map itself: a second name for it would say nothing.
+            _publish_copy(kept, result)
+            kept.unlink()
             record.reason = f"{reason}; regularized beside it as {call.beside('regularized').name}"
     call.write_record()
 
@@ -310,6 +312,7 @@ def regularize_safely(
             half_map_fsc=context.half_map_fsc,
             shell_scale=shell_scale,
             fsc_cutoff=fsc_cutoff,
+            bound_gain=context.inside_refinement,
             compute=context.compute,
         )
     record.safeguards = guarded.facts

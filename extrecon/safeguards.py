@@ -50,6 +50,7 @@ def guard(
     half_map_fsc: npt.NDArray[np.float64] | None,
     shell_scale: bool,
     fsc_cutoff: bool,
+    bound_gain: bool,
     compute: Compute,
 ) -> Guarded:
     """Check a regularized map against the plain one and correct what can be corrected.
@@ -60,11 +61,11 @@ def guard(
     half_map_fsc : (n // 2 + 1,) gold-standard FSC per shell; None if unknown
     shell_scale : scale each shell onto ``plain``
     fsc_cutoff : cut where ``half_map_fsc`` falls under 1/7
+    bound_gain : refuse a shell whose amplitude grew more than a hundredfold; sharpening for the eye may do that
 
     Raises
     ------
-    SafeguardError : wrong shape, values that are not finite, a shift over 0.1 px, an empty map, or a shell whose
-        amplitude grew more than a hundredfold.
+    SafeguardError : wrong shape, values that are not finite, a shift over 0.1 px, an empty map, too large a gain.
     """
     check_values(density, plain)
     shells = Shells(plain.shape[0], compute)
@@ -87,7 +88,12 @@ def guard(
         shell = cutoff_shell(half_map_fsc)
         facts["fsc_cutoff"] = shell
         factor *= _soft_step(shells.count, shell)
-    facts["largest_amplitude_gain"] = _check_gain(factor, ours_power, theirs_power)
+    gain = _amplitude_gain(factor, ours_power, theirs_power)
+    facts["largest_amplitude_gain"] = round(float(gain.max()), 4)
+    if bound_gain:
+        _check_gain(gain)
+    if np.all(factor == 1.0):
+        return Guarded(np.asarray(density, dtype=np.float32), facts, warnings)
     shells.scale(ours, factor)
     return Guarded(shells.density(ours), facts, warnings)
 
@@ -185,17 +191,19 @@ def _least_squares_scale(
     return np.maximum(scale, 0.0)
 
 
-def _check_gain(
+def _amplitude_gain(
     factor: npt.NDArray[np.float64], ours_power: npt.NDArray[np.float64], theirs_power: npt.NDArray[np.float64]
-) -> float:
-    """Return the largest amplitude ratio over shells in which the plain map holds power worth the name."""
+) -> npt.NDArray[np.float64]:
+    """Return the amplitude ratio per shell; 0 where the plain map holds no power worth the name."""
     counted = theirs_power > 1e-6 * theirs_power.max()
-    gain = factor[counted] * np.sqrt(ours_power[counted] / theirs_power[counted])
-    largest = float(gain.max(initial=0.0))
-    if largest > LARGEST_AMPLITUDE_GAIN:
-        shell = int(np.flatnonzero(counted)[gain.argmax()])
+    ratio = np.divide(ours_power, theirs_power, out=np.zeros_like(ours_power), where=counted)
+    gain: npt.NDArray[np.float64] = factor * np.sqrt(ratio)
+    return gain
+
+
+def _check_gain(gain: npt.NDArray[np.float64]) -> None:
+    if gain.max() > LARGEST_AMPLITUDE_GAIN:
         raise SafeguardError(
-            f"The regularizer raised the amplitudes of Fourier shell {shell} by a factor of {largest:.3g}; "
-            f"at most {LARGEST_AMPLITUDE_GAIN:g} is allowed."
+            f"The regularizer raised the amplitudes of Fourier shell {int(gain.argmax())} by a factor of "
+            f"{gain.max():.3g}; at most {LARGEST_AMPLITUDE_GAIN:g} is allowed."
         )
-    return round(largest, 4)

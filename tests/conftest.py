@@ -23,3 +23,14 @@ def relion_programs() -> None:
     """Skip where RELION is not installed."""
     if shutil.which("relion_refine") is None:
         pytest.skip("RELION is not installed")
+
+
+PLUGINS = Path(__file__).resolve().parent / "plugins"
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the test regularizers installed, for this process and for programs it starts."""
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+    return PLUGINS

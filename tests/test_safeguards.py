@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from extrecon.errors import SafeguardError
-from extrecon.fourier.compute import TorchCompute, cpu
+from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon.fourier.shells import Shells, power
-from extrecon.safeguards import cutoff_shell, guard, measure_shift
+from extrecon.safeguards import Guarded, cutoff_shell, guard, measure_shift
 from tests.jobs import blobs
 
 N = 24
@@ -18,8 +18,10 @@ def plain_map() -> np.ndarray:
 
 def guarded(
     density: np.ndarray, plain: np.ndarray, fsc: np.ndarray | None = None, scale: bool = True, cut: bool = True
-):  # type: ignore[no-untyped-def]
-    return guard(density, plain, half_map_fsc=fsc, shell_scale=scale, fsc_cutoff=cut, compute=cpu())
+) -> Guarded:
+    return guard(
+        density, plain, half_map_fsc=fsc, shell_scale=scale, fsc_cutoff=cut, bound_gain=True, compute=cpu()
+    )
 
 
 def moved(density: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:
@@ -32,7 +34,7 @@ def moved(density: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (0.05, 0.0, -0.02), (0.3, -0.4, 0.2), (2.5, -1.25, 7.0)])
 @pytest.mark.parametrize("compute", [cpu(), TorchCompute("cpu")], ids=["numpy", "torch"])
-def test_a_shift_is_measured(shift: tuple[float, float, float], compute) -> None:  # type: ignore[no-untyped-def]
+def test_a_shift_is_measured(shift: tuple[float, float, float], compute: Compute) -> None:
     shells = Shells(N, compute)
     density = blobs(N)
     ours, theirs = shells.spectrum(moved(density, shift)), shells.spectrum(density)

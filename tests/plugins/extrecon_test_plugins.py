@@ -1,0 +1,95 @@
+"""Regularizers that behave in every way a plugin can, good and bad."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import scipy.ndimage
+
+from extrecon.maps import HalfMap
+from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
+
+
+class _Plugin(Regularizer):
+    name: ClassVar[str] = "test"
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = "For tests"
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        raise NotImplementedError
+
+
+class Smooth(_Plugin):
+    """A real one: smooths, at 1e8 times the grey scale, and keeps what it took away."""
+
+    parameters: ClassVar[Sequence[Parameter]] = (
+        Parameter("sigma", 0.7, "Width.", unit="px", minimum=0.0, maximum=9.0),
+    )
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        smooth = scipy.ndimage.gaussian_filter(half_map.density, float(context.settings["sigma"]), mode="wrap")
+        return Regularized(1e8 * smooth, {"told": 1}, {"removed": half_map.density - smooth}, ["smoothed"])
+
+
+class Raises(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        raise ValueError("this plugin cannot")
+
+
+class ReturnsNan(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        density = half_map.density.copy()
+        density[0, 0, 0] = np.nan
+        return Regularized(density)
+
+
+class WrongShape(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        return Regularized(half_map.density[:-2, :-2, :-2])
+
+
+class Shifts(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        return Regularized(np.roll(half_map.density, 1, axis=2))
+
+
+class Killed(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class Crashes(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+class Sleeps(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        Path("asleep").touch()
+        time.sleep(60)
+        raise AssertionError
+
+
+class Greedy(_Plugin):
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        return Regularized(np.ones((1 << 20, 1 << 20, 1 << 10)))
+
+
+class NeedsBoth(_Plugin):
+    needs_both_halves: ClassVar[bool] = True
+
+
+class Masked(_Plugin):
+    uses_mask: ClassVar[bool] = True
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        assert context.mask is not None
+        return Regularized(half_map.density * context.mask, {"inside": float(context.mask.mean())})
