@@ -83,7 +83,7 @@ def run_job(
     ExtreconError : there is no map to return, or the regularizer failed under ``--on-error fail``.
     """
     record = Record(
-        star=str(star),
+        input=str(star),
         options={**options.values, "set": dict(options.settings)},
         origins=dict(options.origins),
         warnings=list(options.warnings),

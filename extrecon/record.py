@@ -17,7 +17,7 @@ from extrecon.errors import OutputError
 RECORD_FORMAT = 1
 RECORD_SUFFIX = "_extrecon.json"
 
-Outcome = Literal["plain", "regularized", "fallback", "failed", "unfinished"]
+Outcome = Literal["plain", "regularized", "fallback", "failed", "unfinished", "measured"]
 
 
 @dataclass
@@ -26,11 +26,11 @@ class Record:
 
     Attributes
     ----------
-    star : the STAR file of the call
+    input : the STAR file of the call; the map, for a standalone command
     outcome : what RELION got.
         "plain": the plain map, as decided; "regularized": the regularized map; "fallback": the plain map, because
         the regularizer failed; "failed": nothing; "unfinished": the plain map, while the regularizer is at work
-        (or was when the process was killed)
+        (or was when the process was killed); "measured": a local-resolution map, outside refinement
     reason : why, in one clause
     iteration, half, kind, number : of the file's name, null where it does not say
     joined : whether this is the last iteration, of both halves together
@@ -48,7 +48,7 @@ class Record:
     error : the error's text and traceback if something failed
     """
 
-    star: str
+    input: str
     outcome: Outcome = "failed"
     reason: str = ""
     iteration: int | None = None

@@ -57,7 +57,7 @@ class Refinement:
 
 
 def refine(folder: Path, hook: str) -> Refinement:
-    folder.mkdir()
+    (folder / "job").mkdir(parents=True)
     for name in ("particles.star", "particles.mrcs", "reference.mrc"):
         shutil.copy(DEMO / name, folder)
     options = (DEMO / "refine.txt").read_text().split()
@@ -77,7 +77,7 @@ def refine(folder: Path, hook: str) -> Refinement:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    return Refinement(folder, ran.stdout)
+    return Refinement(folder / "job", ran.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def command(
         raise MapError(f"{first} is {half_map.box}³ voxels, but {second} is {other.box}³.")
     mask_values, told = find_mask(str(mask), half_map, SearchState(), Path.cwd())
     compute = compute_for(device, threads)
-    record = Record(star=str(first), outcome="plain", reason="local resolution, asked for on the command line")
+    record = Record(input=str(first), outcome="measured", reason="local resolution, asked for on the command line")
     record.mask, record.device = told, compute.name
     record.box, record.pixel_size_angstrom = half_map.box, half_map.pixel_size_angstrom
     record.regularizer = {"name": method, "version": plugin.version, "settings": settings}

@@ -108,7 +108,7 @@ def _half_map_fsc(maps: list[HalfMap], paths: list[Path], compute: Compute) -> n
 
 
 def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target: Path, work: _Work) -> None:
-    record = Record(star=str(path), outcome="regularized", reason="asked for on the command line")
+    record = Record(input=str(path), outcome="regularized", reason="asked for on the command line")
     record.box, record.pixel_size_angstrom = half_map.box, half_map.pixel_size_angstrom
     record.device = work.compute.name
     name = work.regularizer.name
