@@ -20,6 +20,7 @@ import numpy.typing as npt
 import scipy.fft
 
 from extrecon.errors import DeviceError
+from extrecon.fourier.memory import keep_freed_memory
 
 Array = Any
 """A NumPy array or a torch tensor, as the `Compute` in use has it."""
@@ -90,6 +91,7 @@ class CpuCompute(Compute):
     """NumPy arrays, SciPy's FFTs on ``threads`` threads."""
 
     def __init__(self, threads: int) -> None:
+        keep_freed_memory()
         self.xp = array_api_compat.numpy
         self.threads = threads
         self.name = f"cpu, {threads} thread{'s' if threads > 1 else ''}"
