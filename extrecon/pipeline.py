@@ -28,7 +28,7 @@ from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.gate import Decision, decide
 from extrecon.relion.job import Job, read_job
 from extrecon.relion.names import output_stem
-from extrecon.relion.search import SearchState, read_search_state
+from extrecon.relion.search import MODEL, OPTIMISER, SAMPLING, SearchState, read_search_state
 from extrecon.safeguards import check_values, guard
 
 MASK_TOLERANCE = 1e-3
@@ -131,9 +131,11 @@ def _run(star: Path, options: Options, working_directory: Path, record: Record, 
 def _search_state(job: Job, options: Options) -> SearchState:
     if job.name is None:
         return SearchState()
-    # What is not going to decide anything is not waited for.
-    wait = 0.0 if options.text("apply") == "never" else options.number("gate_wait")
-    return read_search_state(job.name, wait)
+    # What is not going to decide anything is not waited for: a first iteration has no sampling file before it,
+    # and a 2D classification never writes a HEALPix order.
+    awaited = {"never": (), "always": (OPTIMISER, MODEL), "local-search": (SAMPLING, OPTIMISER, MODEL)}
+    wanted = awaited[options.text("apply")] if job.dimensions == 3 else ()
+    return read_search_state(job.name, options.number("gate_wait"), wanted)
 
 
 def _remove_stale(star: Path, job: Job | None) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,24 @@ def test_two_dimensional_references_are_reconstructed(tmp_path: Path) -> None:
     record, _ = run(files, regularizer="smooth", apply="always")
     assert record.outcome == "plain"
     assert difference(mrcfile.read(files.result), density) < 0.05
+
+
+@pytest.mark.parametrize("flags", [{"apply": "never"}, {"apply": "always"}])
+def test_what_decides_nothing_is_not_waited_for(flags: dict[str, str], tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    files.previous("sampling").unlink()
+    start = time.monotonic()
+    run(files, regularizer="identity", gate_wait=20.0, **flags)
+    assert time.monotonic() - start < 10
+
+
+def test_a_two_dimensional_job_waits_for_nothing(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_class001", density=blobs()[BOX // 2], split=0)
+    for kind in ("sampling", "optimiser", "half1_model"):
+        files.previous(kind).unlink()
+    start = time.monotonic()
+    run(files, gate_wait=20.0)
+    assert time.monotonic() - start < 10
 
 
 def test_stale_results_are_removed_before_work_starts(tmp_path: Path) -> None:

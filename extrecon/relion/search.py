@@ -8,7 +8,7 @@ and what could not be learnt is said.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,50 +50,57 @@ class SearchState:
         return self.healpix_order >= self.local_healpix_order
 
 
-def read_search_state(name: JobName, wait_seconds: float) -> SearchState:
-    """Read iteration N-1's sampling, optimiser and model files; wait for all of them together at most so long."""
+SAMPLING, OPTIMISER, MODEL = "_sampling.star", "_optimiser.star", "_model.star"
+
+
+def read_search_state(
+    name: JobName, wait_seconds: float, awaited: Collection[str] = (SAMPLING, OPTIMISER, MODEL)
+) -> SearchState:
+    """Read iteration N-1's sampling, optimiser and model files.
+
+    Parameters
+    ----------
+    name : the job's
+    wait_seconds : how long to wait, for all files together
+    awaited : which of them are worth waiting for
+    """
     deadline = time.monotonic() + wait_seconds
     found: dict[str, Any] = {}
     problems: list[str] = []
-    for suffixes, read in (
-        (("_sampling.star",), _from_sampling),
-        (("_optimiser.star",), _from_optimiser),
-        (("_half1_model.star", "_model.star"), _from_model),
-    ):
+    for suffix, read in ((SAMPLING, _from_sampling), (OPTIMISER, _from_optimiser), (MODEL, _from_model)):
         try:
-            found |= _read_until(lambda s=suffixes: _previous_file(name, s), read, deadline)  # type: ignore[misc]
+            found |= _read_until(name, suffix, read, deadline if suffix in awaited else 0.0)
         except StarError as error:
             problems.append(str(error))
     return SearchState(**found, problems=tuple(problems))
 
 
 def _read_until(
-    locate: Callable[[], Path], read: Callable[[StarFile], dict[str, Any]], deadline: float
+    name: JobName, suffix: str, read: Callable[[StarFile], dict[str, Any]], deadline: float
 ) -> dict[str, Any]:
     while True:
         try:
-            return read(read_star(locate(), first_block_only=True))
+            return read(read_star(_previous_file(name, suffix), first_block_only=True))
         except StarError:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(POLL_SECONDS)
 
 
-def _previous_file(name: JobName, suffixes: tuple[str, ...]) -> Path:
+def _previous_file(name: JobName, suffix: str) -> Path:
     """Return iteration N-1's file; in a continued run it may bear the name of the run before."""
     previous = f"_it{name.iteration - 1:03d}"
-    for suffix in suffixes:
-        path = name.folder / f"{name.root}{previous}{suffix}"
+    # A refinement writes a model for each half, a classification one for all.
+    endings = [f"{previous}_half1{suffix}", previous + suffix] if suffix == MODEL else [previous + suffix]
+    for ending in endings:
+        path = name.folder / f"{name.root}{ending}"
         if path.is_file():
             return path
-        earlier = [
-            p
-            for p in name.folder.glob(f"*{previous}{suffix}")
-            if _is_run_before(p.name.removesuffix(previous + suffix), name)
-        ]
+        candidates = name.folder.glob(f"*{ending}")
+        earlier = [p for p in candidates if _is_run_before(p.name.removesuffix(ending), name)]
         if earlier:
             return max(earlier, key=lambda p: p.stat().st_mtime)
-    raise StarError(f"{name.folder / (name.root + previous + suffixes[0])}: no such file.")
+    raise StarError(f"{name.folder / (name.root + endings[0])}: no such file.")
 
 
 def _is_run_before(root: str, name: JobName) -> bool:

@@ -78,7 +78,9 @@ class LocalDeblur(Regularizer):
             )
         quartiles = [round(float(q), 3) for q in np.percentile(resolution[inside], [25, 50, 75])]
         k = float(context.settings["K"])
-        if quartiles[1] > _LOW_RESOLUTION_ANGSTROM and k > _LOW_RESOLUTION_K:
+        is_coarse = quartiles[1] > _LOW_RESOLUTION_ANGSTROM and k > _LOW_RESOLUTION_K
+        # In a refinement the same advice in every iteration would drown what matters.
+        if is_coarse and not context.inside_refinement:
             warnings.append(
                 f"The median local resolution is {quartiles[1]} Å: K=0.01 is advised above 6 Å, not {k}."
             )
