@@ -20,6 +20,7 @@ from types import FrameType
 
 from extrecon import __version__
 from extrecon.errors import ExtreconError, UsageError, WorkerDiedError
+from extrecon.files import temporary_prefix
 from extrecon.options import OPTIONS, Options, resolve
 from extrecon.record import record_path
 
@@ -99,7 +100,8 @@ class _Supervisor:
                 os.kill(self._child, number)
 
     def _remove_temporary_files(self) -> None:
-        for path in self.star.parent.glob(f".{self.star.stem}*.{self._child}.tmp"):
+        prefix = temporary_prefix(self.star.with_suffix(""))
+        for path in self.star.parent.glob(f"{prefix}*.{self._child}.tmp"):
             path.unlink(missing_ok=True)
 
     def _after_death(self, signal_name: str) -> int:

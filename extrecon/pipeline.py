@@ -6,7 +6,6 @@ go on with it.
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import ExtreconError, MapError, OutputError, RegularizerError
+from extrecon.files import replacing, temporary_prefix
 from extrecon.fourier.compute import Compute, compute_for
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps import HalfMap, read_map
@@ -143,7 +143,7 @@ def _remove_stale(star: Path, job: Job | None) -> None:
     stem = output_stem(star)
     stale = [stem.with_name(stem.name + end) for end in (".mrc", "_out.star", "_plain.mrc", "_regularized.mrc")]
     stale.append(record_path(stem))
-    stale += stem.parent.glob(f".{stem.name}*.tmp")
+    stale += stem.parent.glob(f"{temporary_prefix(stem)}*.tmp")
     if job is not None:
         stale += [path for path in (job.result, job.result_star) if path is not None]
     for path in stale:
@@ -242,17 +242,11 @@ def _regularize_and_write(call: _Call, plain: npt.NDArray[np.float32], decision:
 
 def _publish_copy(source: Path, target: Path) -> None:
     """Give a file a second name; it is never written in place, so both stay what they are."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(target) as temporary:
         try:
             temporary.hardlink_to(source)
         except OSError:
             temporary.write_bytes(source.read_bytes())  # not every file system has links
-        temporary.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _name(call: _Call) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from extrecon import __version__
-from extrecon.errors import OutputError
+from extrecon.files import replacing
 
 RECORD_FORMAT = 1
 RECORD_SUFFIX = "_extrecon.json"
@@ -91,14 +90,8 @@ class Record:
         OutputError : the folder is read-only, or the disk is full.
         """
         content = {"format": RECORD_FORMAT, "extrecon": __version__, **asdict(self)}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n", "utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def record_path(stem: Path) -> Path:

@@ -24,11 +24,11 @@ ORDER = (
     "maps",
     "options",
     "record",
+    "files",
     "errors",
 )
-# fourier/masks.py makes a mask from a half-map, and the half-map type stands below it.
 PUBLIC_TO_REGULARIZERS = {"regularizer", "maps", "fourier", "errors"}
-STANDARD_LIBRARY_ONLY = ("hook", "options", "record", "errors")
+STANDARD_LIBRARY_ONLY = ("hook", "options", "record", "files", "errors")
 
 
 def modules(package: str) -> list[Path]:

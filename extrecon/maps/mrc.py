@@ -6,7 +6,6 @@ that the new one cannot be written. Here a file is read whole or not at all, and
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ import mrcfile
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.errors import MapError, OutputError
+from extrecon.errors import MapError
+from extrecon.files import replacing
 from extrecon.maps.half_map import FloatArray, HalfMap
 
 _PIXEL_SIZE_TOLERANCE = 1e-3
@@ -68,20 +68,13 @@ def write_volume(
     start_voxel: tuple[int, int, int] = (0, 0, 0),
 ) -> None:
     """Write an array (2D or 3D) as `write_map` does; a pixel size of 0 leaves the header without one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with mrcfile.new(temporary, overwrite=True) as mrc:
-            mrc.set_data(np.ascontiguousarray(values, dtype=np.float32))
-            if values.ndim == 3:
-                mrc.set_volume()
-            mrc.voxel_size = pixel_size_angstrom
-            mrc.header.origin.x, mrc.header.origin.y, mrc.header.origin.z = origin_angstrom
-            mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = start_voxel
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, mrcfile.new(temporary, overwrite=True) as mrc:
+        mrc.set_data(np.ascontiguousarray(values, dtype=np.float32))
+        if values.ndim == 3:
+            mrc.set_volume()
+        mrc.voxel_size = pixel_size_angstrom
+        mrc.header.origin.x, mrc.header.origin.y, mrc.header.origin.z = origin_angstrom
+        mrc.header.nxstart, mrc.header.nystart, mrc.header.nzstart = start_voxel
 
 
 def _read(path: Path) -> tuple[npt.NDArray[np.float32], Any]:

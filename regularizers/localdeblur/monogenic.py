@@ -150,7 +150,7 @@ class MonogenicAmplitude:
         removed_halves = None if removed is None else self._half_view(self._halves, (4,), removed)
 
         def amplitude(part: slice) -> None:
-            squared = xp.zeros_like(self._unfiltered[0, part])
+            squared = None
             for field in range(4):  # one by one: a field's planes fit the cache
                 if removed is not None and removed_halves is not None:
                     kept = removed.inverse_planes(removed_halves[field, part])
@@ -158,7 +158,10 @@ class MonogenicAmplitude:
                     kept *= kept
                 else:
                     kept = self._unfiltered[field, part] ** 2
-                squared += kept
+                if squared is None:
+                    squared = kept
+                else:
+                    squared += kept
             half[part] = smooth.forward_planes(xp.sqrt(squared))
 
         def smoothed(part: slice) -> None:

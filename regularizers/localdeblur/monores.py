@@ -126,28 +126,29 @@ def local_resolution(
 def label_voxels(volume: FloatArray, mask: FloatArray) -> tuple[npt.NDArray[np.int8], int]:
     """Return signal, noise and ignored voxels, and the radius (voxels) from which on voxels are ignored."""
     box = len(volume)
-    axis = (np.arange(box) - box // 2).astype(np.float64) ** 2
-    radius = np.sqrt(axis[:, None, None] + axis[None, :, None] + axis)
-    labels = np.where(mask > 0.5, SIGNAL, NOISE).astype(np.int8)
-    if not (labels == SIGNAL).any():
+    axis = (np.arange(box, dtype=np.int32) - box // 2) ** 2
+    squared = axis[:, None, None] + axis[None, :, None] + axis  # whole numbers: exact, and half the memory
+    signal = mask > 0.5
+    if not signal.any():
         raise RegularizerError("The mask has no voxel above 0.5: there is nothing to measure.")
-    limit = _cliff(volume, radius, int(radius[labels == SIGNAL].max()))
-    labels[radius >= limit] = IGNORED
+    labels = signal.astype(np.int8)  # SIGNAL and NOISE
+    limit = _cliff(volume, squared, int(np.sqrt(squared[signal].max())))
+    labels[squared >= limit * limit] = IGNORED
     return labels, limit
 
 
-def _cliff(volume: FloatArray, radius: FloatArray, first: int) -> int:
+def _cliff(volume: FloatArray, squared_radius: npt.NDArray[np.int32], first: int) -> int:
     """Return the radius of the first shell beyond ``first`` where a masked map falls to a constant."""
     end = len(volume) // 2
-    shell = radius.astype(np.int64).ravel()
-    values = volume.astype(np.float64).ravel()
-    kept = (shell >= first) & (shell < end)
-    shell, values = shell[kept], values[kept]
     if first >= end:
         return end
-    counts = np.bincount(shell, minlength=end)
-    means = np.bincount(shell, values, minlength=end) / np.maximum(counts, 1)
-    variances = np.bincount(shell, (values - means[shell]) ** 2, minlength=end) / np.maximum(counts, 1)
+    kept = np.flatnonzero((squared_radius >= first * first) & (squared_radius < end * end))
+    shell_of = np.sqrt(np.arange(end * end)).astype(np.int64)
+    shell = shell_of[squared_radius.ravel()[kept]]
+    values = volume.ravel()[kept].astype(np.float64)
+    counts = np.maximum(np.bincount(shell, minlength=end), 1)
+    values -= (np.bincount(shell, values, minlength=end) / counts)[shell]
+    variances = np.bincount(shell, values * values, minlength=end) / counts
     for rad in range(first + 1, end):
         if variances[rad] < _CLIFF * variances[rad - 1]:
             return rad - 1
@@ -229,7 +230,7 @@ def _sweep(
             return resolution, used, "few voxels were left"
         used.append(level)
         amplitudes, noise = meter.measure(shell)
-        left = amplitudes[live].astype(np.float64)
+        left = amplitudes[live]
         level_of_noise = noise_level(noise, settings.significance, settings.gaussian)
         passed = live & (amplitudes > level_of_noise.threshold)
         failed = live & ~passed
@@ -238,8 +239,9 @@ def _sweep(
         done = failed & (fails >= 2)
         resolution[done] = used[max(len(used) - 3, 0)]
         live &= ~done
-        largest_mean = max(largest_mean, left.mean())
-        if left.mean() < _MEAN_FRACTION * largest_mean:
+        mean = float(left.mean(dtype=np.float64))
+        largest_mean = max(largest_mean, mean)
+        if mean < _MEAN_FRACTION * largest_mean:
             return resolution, used, "the signal vanished"
         if level_of_noise.z_score(left) < critical:
             return resolution, used, "the signal sank into the noise"

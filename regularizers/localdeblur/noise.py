@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from extrecon.maps.half_map import FloatArray
 
@@ -30,10 +29,10 @@ class NoiseLevel:
     variance: float
     count: int
 
-    def z_score(self, signal: npt.NDArray[np.float64]) -> float:
+    def z_score(self, signal: FloatArray) -> float:
         """Return how many standard errors the signal's mean lies above the noise's."""
-        error = np.sqrt(signal.var() / signal.size + self.variance / self.count)
-        return float((signal.mean() - self.mean) / error) if error > 0 else np.inf
+        error = np.sqrt(signal.var(dtype=np.float64) / signal.size + self.variance / self.count)
+        return float((signal.mean(dtype=np.float64) - self.mean) / error) if error > 0 else np.inf
 
 
 def noise_level(noise: FloatArray, significance: float, gaussian: bool) -> NoiseLevel:
