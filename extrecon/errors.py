@@ -10,7 +10,8 @@
     ├── RegularizerError     4   a regularizer is unknown, refused, or failed
     ├── SafeguardError       5   a regularizer's map was not safe to return
     ├── OutputError          6   a result could not be written
-    ├── DeviceError          7   the asked-for device is not there
+    ├── DeviceError          7   the asked-for device makes no sense
+    │   └── DeviceMissingError 7 … or is not there
     └── WorkerDiedError      8   the working process was killed before it had a map to return
 
 An interrupted program leaves with 128 plus the signal's number, as a shell would. Standard library only: the
@@ -67,9 +68,13 @@ class OutputError(ExtreconError):
 
 
 class DeviceError(ExtreconError):
-    """The asked-for compute device is not there or not usable."""
+    """The asked-for compute device makes no sense."""
 
     exit_code = 7
+
+
+class DeviceMissingError(DeviceError):
+    """The asked-for compute device is not there."""
 
 
 class WorkerDiedError(ExtreconError):

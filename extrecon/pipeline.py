@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.errors import ExtreconError, MapError, OutputError, RegularizerError
+from extrecon.errors import DeviceMissingError, ExtreconError, MapError, OutputError, RegularizerError
 from extrecon.files import replacing, temporary_prefix
-from extrecon.fourier.compute import Compute, compute_for
+from extrecon.fourier.compute import Compute, compute_for, cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
@@ -114,7 +114,7 @@ def _run(star: Path, options: Options, working_directory: Path, record: Record, 
         job = read_job(star, working_directory)
         state = _search_state(job, options)
     _remove_stale(star, job)
-    compute = compute_for(options.text("device"), int(options.number("threads")))
+    compute = _compute(options, record)
     call = _Call(job, state, options, compute, record, working_directory, progress)
     decision = decide(job, state, options.text("apply"))  # type: ignore[arg-type]
     _describe(call, decision)
@@ -126,6 +126,18 @@ def _run(star: Path, options: Options, working_directory: Path, record: Record, 
         call.write(job.result, plain)
         record.outcome = "plain"
         call.write_record()
+
+
+def _compute(options: Options, record: Record) -> Compute:
+    """Return where to work: the CPU, with a warning, where the device is not there and RELION should live on."""
+    device, threads = options.text("device"), int(options.number("threads"))
+    try:
+        return compute_for(device, threads)
+    except DeviceMissingError as error:
+        if options.text("on_error") == "fail":
+            raise
+        record.warnings.append(f"working on the CPU: {error}")
+        return cpu(threads)
 
 
 def _search_state(job: Job, options: Options) -> SearchState:
@@ -172,15 +184,20 @@ def _describe(call: _Call, decision: Decision) -> None:
 def _reconstruct(call: _Call) -> npt.NDArray[np.float32]:
     job = call.job
     geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    accumulators = AccumulatorFiles(job, geometry.accumulator_shape)
     call.progress("reconstruct", 0.0)
+
+    def on(compute: Compute) -> npt.NDArray[np.float32]:
+        return reconstruct(accumulators, geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
+
     with call.record.stage("reconstruct"):
-        return reconstruct(
-            AccumulatorFiles(job, geometry.accumulator_shape),
-            geometry,
-            tau2=job.tau2,
-            tau2_fudge=job.tau2_fudge,
-            compute=call.compute,
-        )
+        try:
+            return on(call.compute)
+        except RuntimeError as error:  # what torch raises when the device's memory is full
+            if call.compute.on_host:
+                raise
+            call.record.warnings.append(f"reconstructed on the CPU, because {call.compute.name} failed: {error}")
+            return on(cpu(int(call.options.number("threads"))))
 
 
 def _check_regularizer_early(call: _Call) -> None:

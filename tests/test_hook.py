@@ -83,7 +83,7 @@ def test_or_fails_with_its_own_exit_code(tmp_path: Path) -> None:
         (["--regularizer", "raises", "--on-error", "fail"], 1),
         (["--regularizer", "no-such", "--on-error", "fail"], 4),
         (["--regularizer", "nan", "--on-error", "fail"], 5),
-        (["--device", "cuda:7"], 7),
+        (["--device", "cuda:7", "--on-error", "fail"], 7),
         (["--device", "abacus"], 7),
         (["--apply", "sometimes"], 2),
         (["--no-such-option"], 2),

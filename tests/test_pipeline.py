@@ -9,7 +9,16 @@ import mrcfile
 import numpy as np
 import pytest
 
-from extrecon.errors import ExtreconError, MapError, OutputError, RegularizerError, SafeguardError, StarError
+from extrecon.errors import (
+    DeviceError,
+    ExtreconError,
+    MapError,
+    OutputError,
+    RegularizerError,
+    SafeguardError,
+    StarError,
+)
+from extrecon.fourier.compute import TorchCompute
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.options import Options, resolve
 from extrecon.pipeline import run_job
@@ -328,6 +337,33 @@ def test_damaged_search_files_mean_the_plain_map(kind: str, text: str, tmp_path:
     record, _ = run(files, regularizer="smooth")
     assert record.outcome == "plain"
     assert "the HEALPix order is unknown" in record.reason
+
+
+def test_a_missing_device_means_the_cpu_and_a_warning(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    record, said = run(files, regularizer="identity", device="cuda:63")
+    assert record.outcome == "regularized"
+    assert record.device is not None
+    assert record.device.startswith("cpu")
+    assert "warning: working on the CPU: --device cuda:63: " in said[1]
+    with pytest.raises(DeviceError):
+        run(files, regularizer="identity", device="cuda:63", on_error="fail")
+
+
+def test_a_device_that_runs_out_of_memory_means_the_cpu_and_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDevice(TorchCompute):
+        def rfftn(self, array: Any, axes: tuple[int, ...]) -> Any:
+            raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("extrecon.pipeline.compute_for", lambda device, threads: FullDevice("cpu"))
+    files = write_job(tmp_path / "job", order=2)
+    record, said = run(files, regularizer="identity")
+    assert record.outcome == "plain"
+    assert "reconstructed on the CPU, because cpu failed: CUDA out of memory" in said[1]
+    monkeypatch.undo()
+    assert np.array_equal(read_map(files.result).density, plain_of(files, tmp_path))
 
 
 def test_a_missing_output_folder_is_told(tmp_path: Path) -> None:

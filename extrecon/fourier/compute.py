@@ -19,15 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from extrecon.errors import DeviceError
+from extrecon.errors import DeviceError, DeviceMissingError
 from extrecon.fourier.memory import keep_freed_memory
+
+DEVICE_SLAB = 64
 
 Array = Any
 """A NumPy array or a torch tensor, as the `Compute` in use has it."""
 
 
 class Compute(ABC):
-    """A device, its array namespace and its Fourier transforms.
+    """A device, its array namespace ``xp``, its name, and its Fourier transforms.
 
     Transforms follow SciPy: forward unnormalised, inverse divided by the number of points. Real transforms halve
     the last axis named.
@@ -35,6 +37,7 @@ class Compute(ABC):
 
     xp: Any
     name: str
+    on_host: bool = False
 
     @abstractmethod
     def to_device(self, array: npt.NDArray[Any], dtype: npt.DTypeLike | None = None) -> Array:
@@ -89,6 +92,8 @@ class Compute(ABC):
 
 class CpuCompute(Compute):
     """NumPy arrays, SciPy's FFTs on ``threads`` threads."""
+
+    on_host = True
 
     def __init__(self, threads: int) -> None:
         keep_freed_memory()
@@ -159,13 +164,15 @@ class TorchCompute(Compute):
     def _check_cuda(self, device: str) -> None:
         torch = self._torch
         if not torch.cuda.is_available():
-            raise DeviceError(
+            raise DeviceMissingError(
                 f"--device {device}: this torch ({torch.__version__}) sees no CUDA device. "
                 "Use --device cpu, or install a CUDA build of torch."
             )
         count = torch.cuda.device_count()
         if (self.device.index or 0) >= count:
-            raise DeviceError(f"--device {device}: torch sees {count} CUDA device(s), cuda:0 to cuda:{count - 1}.")
+            raise DeviceMissingError(
+                f"--device {device}: torch sees {count} CUDA device(s), cuda:0 to cuda:{count - 1}."
+            )
 
     def to_device(self, array: npt.NDArray[Any], dtype: npt.DTypeLike | None = None) -> Array:
         return self._torch.tensor(np.asarray(array, dtype=dtype), device=self.device)
@@ -198,7 +205,9 @@ class TorchCompute(Compute):
         return self._torch.fft.irfft(array, length, dim=axis)
 
     def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
-        work(slice(0, length))
+        # Few and large, to fill the device, but bounded: temporaries are index arrays of eight bytes a point.
+        for start in range(0, length, DEVICE_SLAB):
+            work(slice(start, min(start + DEVICE_SLAB, length)))
 
 
 def available_cores() -> int:
@@ -223,7 +232,7 @@ def compute_for(device: str, threads: int = 0) -> Compute:
     if device == "auto":
         try:
             return TorchCompute("cuda:0")
-        except DeviceError:
+        except DeviceMissingError:
             return cpu(threads)
     if device == "cuda" or device.startswith("cuda:"):
         return TorchCompute("cuda:0" if device == "cuda" else device)
