@@ -24,6 +24,7 @@ Values = npt.NDArray[np.float64]
 _NODES = (
     2049  # of the field's range; linear interpolation between them errs by (range / 2048)² / 8 of the curvature
 )
+_NARROWEST = 1e-9  # a field with a smaller range is uniform
 _TERMS_TOGETHER = 3  # combined filters in flight: more is a little faster, and takes a half-spectrum's memory each
 
 
@@ -213,7 +214,7 @@ class FieldFactors:
     ) -> None:
         steps = node_factors.shape[1] - 1
         low, high = values[within].min(), values[within].max()
-        place = np.where(within, (values - low) * (steps / max(high - low, np.finfo(np.float64).tiny)), 0.0)
+        place = np.where(within, (values - low) * (steps / max(float(high - low), _NARROWEST)), 0.0)
         node = np.minimum(place.astype(np.int32), steps - 1)
         # Outside the region the node is the last row, which holds zeros.
         outside = np.zeros((node_factors.shape[0], 1))

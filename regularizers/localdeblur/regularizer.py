@@ -15,11 +15,17 @@ from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
 from regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
 from regularizers.localdeblur.external import usable_resolution
 from regularizers.localdeblur.method import automatic_worst, measure, single, sweep_facts, sweep_warnings
-from regularizers.localdeblur.monores import MonoResSettings
+from regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep
 from regularizers.localdeblur.paper import deblur_paper
+from regularizers.localdeblur.refinement import blended, flattened, weights_from_fsc
 
+_K = 0.025
 _LOW_RESOLUTION_ANGSTROM = 6.0
 _LOW_RESOLUTION_K = 0.01
+_ROUNDS = 50
+_ROUNDS_IN_REFINEMENT = 3
+_SMALLEST_SHARE_OF_MASK = 0.15
+_SMALLEST_SHARE_OF_SPHERE = 0.02  # a rod ten times longer than thick fills 0.03 with the mask's margin
 
 
 class LocalDeblur(Regularizer):
@@ -42,14 +48,21 @@ class LocalDeblur(Regularizer):
         ),
         Parameter(
             "K",
-            0.025,
-            "Narrowness of the weights around the local resolution; 0.01 for maps worse than 6 Å.",
+            0.0,
+            "Narrowness of the weights around the local resolution; 0 for automatic: 0.025, or 0.01 where "
+            "the median local resolution is worse than 6 Å.",
             "1/Å²",
-            minimum=1e-4,
+            minimum=0.0,
             maximum=10.0,
         ),
         Parameter("step", 0.2, "Spacing of the filters.", "Å", minimum=0.05, maximum=1.0),
-        Parameter("rounds", 50, "Largest number of iterations.", minimum=1, maximum=1000),
+        Parameter(
+            "rounds",
+            0,
+            "Largest number of iterations; 0 for automatic: 50, or 3 inside refinement.",
+            minimum=0,
+            maximum=1000,
+        ),
         Parameter("lambda", 0.0, "Step of the descent; 0 for automatic.", minimum=0.0, maximum=1000.0),
         Parameter("max-resolution", 0.0, "Worst local resolution measured; 0 for automatic.", "Å", minimum=0.0),
         Parameter("min-resolution", 0.0, "Finest local resolution measured; 0 for Nyquist.", "Å", minimum=0.0),
@@ -59,6 +72,18 @@ class LocalDeblur(Regularizer):
             "Fraction of the solvent's noise that local resolution must exceed.",
             minimum=0.5,
             maximum=0.9999,
+        ),
+        Parameter(
+            "blend",
+            "auto",
+            "fsc weights each shell of the result by 1 - FSC, the plain map by FSC; auto: fsc inside refinement.",
+            choices=("auto", "fsc", "none"),
+        ),
+        Parameter(
+            "solvent",
+            "auto",
+            "flatten what lies outside the mask, or keep it; auto: flatten inside refinement.",
+            choices=("auto", "flatten", "keep"),
         ),
     )
 
@@ -77,23 +102,20 @@ class LocalDeblur(Regularizer):
                 "The map is constant outside the particle, so nothing tells the noise: try another mask."
             )
         quartiles = [round(float(q), 3) for q in np.percentile(resolution[inside], [25, 50, 75])]
-        k = float(context.settings["K"])
-        is_coarse = quartiles[1] > _LOW_RESOLUTION_ANGSTROM and k > _LOW_RESOLUTION_K
-        # In a refinement the same advice in every iteration would drown what matters.
-        if is_coarse and not context.inside_refinement:
-            warnings.append(
-                f"The median local resolution is {quartiles[1]} Å: K=0.01 is advised above 6 Å, not {k}."
-            )
-        deblurred = _deblur(half_map, resolution, sigma_outside, context)
+        settings = _deblur_settings(context, quartiles[1])
+        deblurred = _deblur(half_map, resolution, sigma_outside, settings, context)
         facts |= {
             "variant": context.settings["variant"],
+            "K": settings.k_per_square_angstrom,
             "lambda": deblurred.step_size,
             "rounds": deblurred.rounds,
             "sigma_outside": sigma_outside,
             "local_resolution_quartiles_angstrom": quartiles,
             **deblurred.facts,
         }
-        density = deblurred.density.astype(half_map.density.dtype, copy=False)
+        density, done = _finished(deblurred.density, half_map, context)
+        facts |= done
+        density = density.astype(half_map.density.dtype, copy=False)
         maps = {"local_resolution": resolution}
         return Regularized(density, facts, maps, [*warnings, *deblurred.warnings])
 
@@ -118,8 +140,22 @@ def _resolution(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[s
         raise RegularizerError(
             f"MonoRes found no voxel whose signal rises above the noise at {settings.worst_angstrom:.4g} Å."
         )
+    if context.inside_refinement:
+        _check_standing_out(sweep, half_map, context)
     facts = {"local_resolution": "monores", "monores": sweep_facts(sweep, settings)}
     return sweep.resolution_angstrom.astype(np.float32), facts, sweep_warnings(sweep)
+
+
+def _check_standing_out(sweep: Sweep, half_map: HalfMap, context: Context) -> None:
+    """Refuse what noise alone would show: a speck, or the one voxel in twenty that MonoRes always keeps."""
+    found = int((sweep.labels == SIGNAL).sum())
+    in_mask = int((context.mask > 0.5).sum()) if context.mask is not None else 0
+    diameter = (context.particle_diameter_angstrom or np.inf) / half_map.pixel_size_angstrom
+    in_sphere = np.pi / 6 * min(diameter, half_map.box) ** 3
+    if found < _SMALLEST_SHARE_OF_MASK * in_mask or found < _SMALLEST_SHARE_OF_SPHERE * in_sphere:
+        raise RegularizerError(
+            f"Only {found} of the mask's {in_mask} voxels stand out from the solvent, as noise alone would."
+        )
 
 
 def _sample_deviation(values: FloatArray) -> float:
@@ -131,16 +167,45 @@ def _sample_deviation(values: FloatArray) -> float:
     return float(np.sqrt(max(squares - rest * rest / values.size, 0.0) / (values.size - 1)))
 
 
-def _deblur(half_map: HalfMap, resolution: FloatArray, sigma_outside: float, context: Context) -> Deblurred:
+def _deblur_settings(context: Context, median_resolution: float) -> DeblurSettings:
+    """Return how to deblur, with what is automatic decided."""
     given = context.settings
-    settings = DeblurSettings(
-        k_per_square_angstrom=float(given["K"]),
+    is_coarse = median_resolution > _LOW_RESOLUTION_ANGSTROM
+    return DeblurSettings(
+        k_per_square_angstrom=float(given["K"]) or (_LOW_RESOLUTION_K if is_coarse else _K),
         step_angstrom=float(given["step"]),
-        rounds=int(given["rounds"]),
+        rounds=int(given["rounds"]) or (_ROUNDS_IN_REFINEMENT if context.inside_refinement else _ROUNDS),
         step_size=float(given["lambda"]),
     )
+
+
+def _finished(density: FloatArray, half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[str, Any]]:
+    """Blend with the plain map and flatten the solvent, where asked for; also return what was done.
+
+    Raises
+    ------
+    RegularizerError : the solvent should be flattened, but there is no mask.
+    """
+    automatic = context.inside_refinement
+    blend, solvent = str(context.settings["blend"]), str(context.settings["solvent"])
+    facts: dict[str, Any] = {"blend": "none", "solvent": "kept"}
+    if blend == "fsc" or (blend == "auto" and automatic):
+        weights = weights_from_fsc(context.half_map_fsc, half_map.box // 2 + 1)
+        density = blended(density, half_map.density, weights, context.compute)
+        facts["blend"] = [round(float(weight), 4) for weight in weights]
+    if solvent == "flatten" or (solvent == "auto" and automatic and context.mask is not None):
+        if context.mask is None:
+            raise RegularizerError("solvent=flatten needs a mask: give --mask.")
+        density = flattened(density, context.mask)
+        facts["solvent"] = "flattened"
+    return density, facts
+
+
+def _deblur(
+    half_map: HalfMap, resolution: FloatArray, sigma_outside: float, settings: DeblurSettings, context: Context
+) -> Deblurred:
     pixel_size, compute, progress = half_map.pixel_size_angstrom, context.compute, context.progress
-    if given["variant"] == "xmipp":
+    if context.settings["variant"] == "xmipp":
         settings = replace(
             settings,
             k_per_square_angstrom=single(settings.k_per_square_angstrom),
