@@ -16,6 +16,7 @@ ORDER = (
     "hook",
     "cli",
     "pipeline",
+    "validate",
     "regularizer",
     "reconstruct",
     "safeguards",

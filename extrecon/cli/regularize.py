@@ -28,7 +28,7 @@ from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.pipeline import find_mask, regularize_safely
 from extrecon.record import Record, record_path
-from extrecon.regularizer import Context, Regularizer, load, settings_for
+from extrecon.regularizer import Context, Regularized, Regularizer, load, settings_for
 from extrecon.relion.search import SearchState
 
 
@@ -44,6 +44,7 @@ class _Work:
     shell_scale: bool
     fsc_cutoff: bool
     compute: Compute
+    pictures: bool
 
 
 def command(
@@ -66,11 +67,14 @@ def command(
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     overwrite: OverwriteOption = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG beside each result.")
+    ] = True,
 ) -> None:
     """Regularize a map, or two half-maps, each by itself so that they stay independent.
 
-    Writes DIR/<input stem>_<regularizer>.mrc and a record beside it. Sharpening is the point here, so the scale and
-    cut-off that protect a refinement are off unless asked for.
+    Writes DIR/<input stem>_<regularizer>.mrc, with a record and a picture beside it. Sharpening is the point here,
+    so the scale and cut-off that protect a refinement are off unless asked for.
     """
     inputs = [path for path in (first, second) if path is not None]
     if second is not None and first.stem == second.stem:
@@ -81,11 +85,12 @@ def command(
     settings = settings_for(plugin.parameters, settings_from(set_), f"The regularizer {regularizer}")
     prepare_folder(output)
     targets = [output / f"{path.stem}_{regularizer}.mrc" for path in inputs]
-    refuse_to_overwrite(targets, overwrite=overwrite, inputs=inputs)
+    written = targets + [target.with_suffix(".png") for target in targets if pictures]
+    refuse_to_overwrite(written, overwrite=overwrite, inputs=inputs)
     compute = compute_for(device, threads)
     maps = [read_map(path, pixel_size) for path in inputs]
     fsc = _half_map_fsc(maps, inputs, compute)
-    work = _Work(plugin, settings, mask, local_resolution, fsc, shell_scale, fsc_cutoff, compute)
+    work = _Work(plugin, settings, mask, local_resolution, fsc, shell_scale, fsc_cutoff, compute, pictures)
     for index, (path, half_map, target) in enumerate(zip(inputs, maps, targets, strict=True)):
         other = maps[1 - index] if len(maps) > 1 else None
         _regularize_one(path, half_map, other, target, work)
@@ -140,7 +145,19 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     write_map(target, half_map.with_density(outcome.density))
     for extra, values in outcome.maps.items():
         write_map(target.with_name(f"{target.stem}_{extra}.mrc"), half_map.with_density(values))
+    if work.pictures:
+        _draw(target, half_map, outcome, resolution, work)
     record.write(record_path(target.with_suffix("")))
     console.print(f"{target}: {name}, {sum(record.seconds.values()):.1f} s", highlight=False)
     for warning in record.warnings:
         console.print(f"  [yellow]warning:[/] {warning}", highlight=False)
+
+
+def _draw(target: Path, half_map: HalfMap, outcome: Regularized, given: HalfMap | None, work: _Work) -> None:
+    """Draw the result beside it, coloured by the local resolution that was given or measured."""
+    from extrecon.validate.pictures import draw_regularized
+
+    resolution = outcome.maps.get("local_resolution")
+    if resolution is None and given is not None:
+        resolution = given.density
+    draw_regularized(target.with_suffix(".png"), half_map, outcome.density, resolution, work.compute)

@@ -1,0 +1,187 @@
+"""One picture of a regularized map: Guinier plot, local resolution, three central slices.
+
+Matplotlib is imported when a picture is drawn, not before; no display is needed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.files import replacing
+from extrecon.fourier.compute import Compute, cpu
+from extrecon.fourier.shells import Shells, power
+from extrecon.maps import HalfMap
+from extrecon.maps.half_map import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_AXES = ("z", "y", "x")
+_COLOURS = "cool"  # from cyan, fine, to magenta, coarse: all equally bright, so that brightness is density alone
+_BRIGHTEST_PERCENTILE = 99.7
+_DARKEST = 0.25  # of full brightness, so that a colour can be told where the density is low
+_DOTS_PER_INCH = 120
+
+
+def draw_regularized(
+    path: Path,
+    before: HalfMap,
+    after: FloatArray,
+    local_resolution: FloatArray | None = None,
+    compute: Compute | None = None,
+) -> None:
+    """Write a PNG of a map before and after.
+
+    Parameters
+    ----------
+    path : of the PNG; replaced in one step
+    before : the map that was regularized
+    after : (n, n, n) array, axes z, y, x; the result
+    local_resolution : (n, n, n) array, Å, 0 outside; None if unknown: the slices are then grey
+    compute : where to transform; all CPU cores if None
+
+    Raises
+    ------
+    OutputError : the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 7.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    areas: Any = figure.subfigures(2, 1, height_ratios=[1.0, 1.05])
+    known = local_resolution is not None and bool((local_resolution > 0).any())
+    plots = np.ravel(areas[0].subplots(1, 2 if known else 1))
+    _draw_guinier(plots[0], before, after, compute or cpu())
+    shown = local_resolution if known else None
+    if shown is not None:
+        _draw_histogram(plots[1], shown)
+    _draw_slices(areas[1], after, before.pixel_size_angstrom, shown)
+    _save(figure, path)
+
+
+def guinier_profile(density: FloatArray, compute: Compute) -> npt.NDArray[np.float64]:
+    """Return ln √⟨|F|²⟩ of each Fourier shell, (n // 2 + 1,); −inf where a shell is empty.
+
+    Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003).
+    """
+    shells = Shells(len(density), compute)
+    point = np.zeros(density.shape, dtype=np.float32)
+    point[0, 0, 0] = 1.0  # its |F|² is 1 everywhere, so the sum counts a shell's points
+    counts = power(shells.spectrum(point), shells)
+    mean = power(shells.spectrum(density), shells) / counts
+    with np.errstate(divide="ignore"):
+        profile: npt.NDArray[np.float64] = 0.5 * np.log(mean)
+    return profile
+
+
+def coloured_slice(
+    density: FloatArray, resolution: FloatArray | None, limits: tuple[float, float], brightest: float
+) -> npt.NDArray[np.float64]:
+    """Return the RGB of one slice: brightness is density, colour is resolution, grey where there is none.
+
+    Parameters
+    ----------
+    density : (h, w) array
+    resolution : (h, w) array, Å, 0 where there is none; None for a grey slice
+    limits : resolutions of the colour scale's ends, Å
+    brightest : the density shown at full brightness
+
+    Returns
+    -------
+    (h, w, 3) array, 0 to 1
+    """
+    import matplotlib as mpl
+
+    bright = np.clip(density / brightest, 0.0, 1.0)[..., None]
+    grey = np.repeat(bright, 3, axis=-1)
+    if resolution is None:
+        return grey
+    low, high = limits
+    place = np.clip((resolution - low) / max(high - low, 1e-6), 0.0, 1.0)
+    colour = mpl.colormaps[_COLOURS](place)[..., :3] * (_DARKEST + (1 - _DARKEST) * bright)
+    return np.where((resolution > 0)[..., None], colour, grey)
+
+
+def _draw_guinier(axes: Axes, before: HalfMap, after: FloatArray, compute: Compute) -> None:
+    n = before.box
+    squared = (np.arange(n // 2 + 1) / (n * before.pixel_size_angstrom)) ** 2
+    profiles = [guinier_profile(density, compute) for density in (before.density, after)]
+    axes.plot(squared[1:], profiles[0][1:], label="before", color="0.75", linewidth=4)
+    axes.plot(squared[1:], profiles[1][1:], label="after", color="C0")
+    counted = np.concatenate([p[1:][np.isfinite(p[1:])] for p in profiles])
+    if counted.size:  # a cut-off falls by many decades, which would hide the rest
+        top = float(counted.max())
+        axes.set_ylim(max(float(counted.min()), top - 14) - 0.3, top + 0.5)
+    axes.set_xlim(0, squared[-1])
+    axes.set_xlabel("squared spatial frequency, 1/Å²")
+    axes.set_ylabel("ln amplitude")
+    axes.legend(frameon=False)
+    upper = axes.secondary_xaxis("top")
+    marks = [d for d in (40, 30, 20, 15, 12, 10, 8, 6, 5, 4, 3.5, 3, 2.5, 2, 1.5) if 1 / d**2 <= squared[-1]]
+    spread = _far_apart(marks, squared[-1])
+    upper.set_xticks([1 / d**2 for d in spread], [f"{d:g}" for d in spread])
+    upper.set_xlabel("resolution, Å")
+
+
+def _far_apart(resolutions: list[float], last: float) -> list[float]:
+    """Return the resolutions, finest first, whose marks do not touch on an axis of 1/d² that ends at ``last``."""
+    kept: list[float] = []
+    for resolution in reversed(resolutions):
+        if all(abs(1 / resolution**2 - 1 / other**2) > 0.07 * last for other in kept):
+            kept.append(resolution)
+    return kept
+
+
+def _draw_histogram(axes: Axes, local_resolution: FloatArray) -> None:
+    values = local_resolution[local_resolution > 0]
+    counts, edges = np.histogram(values, bins=40)
+    axes.bar(edges[:-1], 100 * counts / values.size, np.diff(edges), align="edge", color="C0")
+    median = float(np.median(values))
+    axes.axvline(median, color="black", linewidth=1)
+    axes.annotate(
+        f"median {median:.1f} Å", (median, 0.97), (5, 0), ("data", "axes fraction"), "offset points", va="top"
+    )
+    axes.set_xlabel("local resolution, Å")
+    axes.set_ylabel("voxels, %")
+
+
+def _draw_slices(
+    area: Any, density: FloatArray, pixel_size_angstrom: float, local_resolution: FloatArray | None
+) -> None:
+    n = len(density)
+    panels = area.subplots(1, 3)
+    brightest = max(float(np.percentile(density, _BRIGHTEST_PERCENTILE)), 1e-30)
+    limits = (0.0, 1.0)
+    if local_resolution is not None:
+        low, high = np.percentile(local_resolution[local_resolution > 0], [2, 98])
+        limits = (float(low), float(max(high, low + 0.1)))
+    half = n * pixel_size_angstrom / 2
+    for axis, panel in enumerate(panels):
+        middle = None if local_resolution is None else np.take(local_resolution, n // 2, axis)
+        image = coloured_slice(np.take(density, n // 2, axis), middle, limits, brightest)
+        panel.imshow(image, origin="lower", extent=(-half, half, -half, half), interpolation="nearest")
+        rows, columns = (name for name in _AXES if name != _AXES[axis])
+        panel.set_xlabel(f"{columns}, Å")
+        panel.set_ylabel(f"{rows}, Å")
+        panel.set_title(f"{_AXES[axis]} = 0 Å", fontsize="medium")
+    if local_resolution is not None:
+        _draw_colour_scale(area, panels, limits)
+
+
+def _draw_colour_scale(area: Any, panels: Any, limits: tuple[float, float]) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = ScalarMappable(Normalize(*limits), _COLOURS)
+    area.colorbar(scale, ax=list(panels), label="local resolution, Å", shrink=0.8, pad=0.02)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)

@@ -1,0 +1,75 @@
+"""Pictures: what they show is right, and they are written whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from extrecon.errors import OutputError
+from extrecon.fourier.compute import cpu
+from extrecon.maps import HalfMap
+from extrecon.validate.pictures import coloured_slice, draw_regularized, guinier_profile
+
+PNG = b"\x89PNG\r\n\x1a\n"
+BOX = 24
+
+
+def noise(seed: int = 1) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.random.default_rng(seed).standard_normal((BOX,) * 3).astype(np.float32)
+
+
+def test_guinier_profile_of_a_point_is_flat() -> None:
+    point = np.zeros((BOX,) * 3, dtype=np.float32)
+    point[3, 5, 7] = 2.0
+    assert np.allclose(guinier_profile(point, cpu(1)), np.log(2.0), atol=1e-5)
+
+
+def test_guinier_profile_of_a_gaussian_is_a_line_in_squared_frequency() -> None:
+    axis = np.minimum(np.arange(BOX), BOX - np.arange(BOX)) ** 2.0
+    sigma = 1.5
+    volume = np.exp(-(axis[:, None, None] + axis[:, None] + axis) / (2 * sigma**2)).astype(np.float32)
+    squared = (np.arange(6) / BOX) ** 2
+    profile = guinier_profile(volume, cpu(1))[:6]
+    expected = profile[0] - 2 * np.pi**2 * sigma**2 * squared
+    assert np.allclose(profile, expected, atol=0.1)  # a shell spans a range of frequencies
+
+
+def test_brightness_is_density_and_grey_is_unknown() -> None:
+    density = np.array([[0.0, 1.0], [2.0, -1.0]])
+    grey = coloured_slice(density, None, (3.0, 6.0), 2.0)
+    assert np.allclose(grey[..., 0].ravel(), [0.0, 0.5, 1.0, 0.0])
+    resolution = np.array([[0.0, 3.0], [6.0, 0.0]])
+    image = coloured_slice(density, resolution, (3.0, 6.0), 2.0)
+    assert np.allclose(image[0, 0], 0)
+    assert np.ptp(image[0, 1]) > 0
+    assert not np.allclose(image[0, 1] / image[0, 1].max(), image[1, 0] / image[1, 0].max())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_writes_one_png(known: bool, tmp_path: Path) -> None:
+    before = HalfMap(noise(), 2.0)
+    resolution = np.where(noise(2) > 0, 5.0 + np.abs(noise(3)), 0.0) if known else None
+    draw_regularized(tmp_path / "map.png", before, 2 * noise(), resolution)
+    assert [p.name for p in tmp_path.iterdir()] == ["map.png"]
+    assert (tmp_path / "map.png").read_bytes().startswith(PNG)
+
+
+def test_uniform_resolution_and_an_empty_shell_can_be_drawn(tmp_path: Path) -> None:
+    before = HalfMap(noise(), 2.0)
+    draw_regularized(tmp_path / "map.png", before, np.zeros_like(noise()), np.full((BOX,) * 3, 5.0))
+    assert (tmp_path / "map.png").stat().st_size > 1000
+
+
+def test_missing_folder_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        draw_regularized(tmp_path / "nowhere" / "map.png", HalfMap(noise(), 2.0), noise())
+
+
+def test_matplotlib_waits_until_a_picture_is_drawn() -> None:
+    program = "import sys, extrecon.validate.pictures; print('matplotlib' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"
