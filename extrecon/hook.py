@@ -7,7 +7,6 @@ with it: the plain map is on disk by then, and RELION goes on with it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
@@ -18,10 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from extrecon import __version__
+from extrecon.arguments import parse
 from extrecon.errors import ExtreconError, UsageError, WorkerDiedError
 from extrecon.files import temporary_prefix
-from extrecon.options import OPTIONS, Options, resolve
+from extrecon.options import Options
 from extrecon.record import record_path
 
 SIGNAL_EXIT_BASE = 128
@@ -31,35 +30,12 @@ FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the hook and return its exit code."""
     try:
-        parsed = _parser().parse_args(arguments)
         working_directory = Path.cwd()
-        options = resolve(vars(parsed), parsed.set, os.environ, parsed.config, working_directory)
+        star, options = parse(sys.argv[1:] if arguments is None else arguments, os.environ, working_directory)
     except UsageError as error:
         _say_error(str(error))
         return error.exit_code
-    return _Supervisor(parsed.star, options, working_directory).run()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="extrecon-hook",
-        description="Reconstruct one half-map for RELION and regularize it once orientations are searched locally.",
-        epilog="Options may also come from EXTRECON_… variables, or from extrecon.toml in the working directory.",
-    )
-    parser.add_argument("star", type=Path, metavar="FILE.star", help="what RELION wrote; RELION appends it itself")
-    for option in OPTIONS:
-        shown = f"{option.help} [{option.default if option.default != '' else 'none'}]"
-        if isinstance(option.default, bool):
-            parser.add_argument(f"--{option.name}", action=argparse.BooleanOptionalAction, default=None, help=shown)
-        else:
-            metavar = option.metavar or "|".join(option.choices)
-            parser.add_argument(f"--{option.name}", metavar=metavar, help=shown)
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one of the regularizer's own parameters"
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration file [extrecon.toml]")
-    parser.add_argument("--version", action="version", version=f"extrecon {__version__}")
-    return parser
+    return _Supervisor(star, options, working_directory).run()
 
 
 class _Supervisor:

@@ -62,7 +62,8 @@ class Option:
         try:
             parsed: Value = value if isinstance(value, kind) else kind(value)
         except (TypeError, ValueError):
-            raise UsageError(f"{origin}: '{value}' is not a value of type {kind.__name__}.") from None
+            wanted = "a whole number" if kind is int else "a number"
+            raise UsageError(f"{origin}: '{value}' is not {wanted}.") from None
         if self.choices and parsed not in self.choices:
             raise UsageError(f"{origin}: '{value}' is not one of {', '.join(self.choices)}.")
         if isinstance(parsed, (int, float)) and parsed < 0:

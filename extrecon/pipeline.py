@@ -22,7 +22,7 @@ from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
 from extrecon.options import Options
 from extrecon.reconstruct import Geometry, reconstruct
-from extrecon.record import Record, record_path
+from extrecon.record import Record, maps_of_last_attempt, record_path
 from extrecon.regularizer import Context, Progress, Regularized, Regularizer, load, no_progress, settings_for
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.gate import Decision, decide
@@ -154,6 +154,7 @@ def _remove_stale(star: Path, job: Job | None) -> None:
     """Remove what an earlier attempt left: RELION would accept it without a look."""
     stem = output_stem(star)
     stale = [stem.with_name(stem.name + end) for end in (".mrc", "_out.star", "_plain.mrc", "_regularized.mrc")]
+    stale += [stem.with_name(name) for name in maps_of_last_attempt(stem)]
     stale.append(record_path(stem))
     stale += stem.parent.glob(f"{temporary_prefix(stem)}*.tmp")
     if job is not None:
@@ -205,7 +206,10 @@ def _check_regularizer_early(call: _Call) -> None:
     if call.options.text("apply") == "never":
         return
     try:
-        _load_regularizer(call)
+        regularizer, _ = _load_regularizer(call)
+        mask = call.options.text("mask")
+        if regularizer.uses_mask and mask and not (call.working_directory / mask).is_file():
+            raise MapError(f"--mask {mask}: no such file.")
     except ExtreconError as error:
         if call.options.text("on_error") == "fail":
             raise
@@ -290,6 +294,7 @@ def _regularize(call: _Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.f
         record=record,
     )
     for name, values in outcome.maps.items():
+        record.maps.append(call.beside(name).name)
         call.write(call.beside(name), np.asarray(values, dtype=np.float32))
     return np.asarray(outcome.density, dtype=np.float32)
 
@@ -366,6 +371,6 @@ def _log_lines(record: Record, star: Path) -> list[str]:
         "regularized": f"regularized with {(record.regularizer or {}).get('name')} ({record.reason})",
         "fallback": f"WARNING: PLAIN MAP RETURNED ({record.reason})",
     }.get(record.outcome, f"ERROR: no map returned: {record.reason}")
-    lines = [f"extrecon {where}: {told}, {seconds:.1f} s"]
+    lines = [f"extrecon {where}: {told.rstrip('.')}, {seconds:.1f} s"]
     lines += [f"extrecon {where}: warning: {warning}" for warning in record.warnings]
     return lines

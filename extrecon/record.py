@@ -43,6 +43,7 @@ class Record:
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
     seconds : wall time a stage
+    maps : names of the regularizer's own maps, written beside the result
     warnings : sentences the user should read
     error : the error's text and traceback if something failed
     """
@@ -70,6 +71,7 @@ class Record:
     safeguards: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    maps: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     error: dict[str, str] | None = None
 
@@ -97,6 +99,16 @@ class Record:
 def record_path(stem: Path) -> Path:
     """Return where the record of a job with this stem lies."""
     return stem.with_name(stem.name + RECORD_SUFFIX)
+
+
+def maps_of_last_attempt(stem: Path) -> list[str]:
+    """Return the names of the maps that an earlier attempt's record lists, if there is a readable one."""
+    try:
+        maps = json.loads(record_path(stem).read_text(encoding="utf-8"))["maps"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    # Only this job's own files: a damaged record must not make anything else disappear.
+    return [name for name in maps if isinstance(name, str) and name.startswith(stem.name) and "/" not in name]
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
@@ -61,8 +62,8 @@ class Parameter:
         try:
             value = _convert(text, type(self.default))
         except ValueError:
-            kind = type(self.default).__name__
-            raise UsageError(f"--set {self.name}={text}: '{text}' is not a value of type {kind}.") from None
+            kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(self.default)]
+            raise UsageError(f"--set {self.name}={text}: '{text}' is not {kind}.") from None
         if self.choices and value not in self.choices:
             raise UsageError(f"--set {self.name}={text}: choose one of {', '.join(self.choices)}.")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -212,7 +213,10 @@ def load(name: str, group: str = REGULARIZER_GROUP) -> Any:
     found = available(group)
     if name not in found:
         listed = ", ".join(found) or "none"
-        raise RegularizerError(f"'{name}' is not installed. Installed: {listed}.")
+        close = get_close_matches(name, found, n=1)
+        hint = f" Did you mean '{close[0]}'?" if close else ""
+        what = "regularizer" if group == REGULARIZER_GROUP else "local-resolution method"
+        raise RegularizerError(f"The {what} '{name}' is not installed.{hint} Installed: {listed}.")
     try:
         return found[name].load()()
     except Exception as error:  # a plugin may fail in any way; the user hears which one and why

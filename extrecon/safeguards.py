@@ -76,7 +76,6 @@ def guard(
     ours_power, theirs_power = power(ours, shells), power(theirs, shells)
     if shell_scale:
         factor *= _least_squares_scale(correlation(ours, theirs, shells), ours_power)
-        facts["shell_scale"] = [round(float(f), 6) for f in factor]
     else:
         facts["shell_scale"] = "off"
     if not fsc_cutoff:
@@ -88,6 +87,8 @@ def guard(
         shell = cutoff_shell(half_map_fsc)
         facts["fsc_cutoff"] = shell
         factor *= _soft_step(shells.count, shell)
+    if shell_scale:
+        facts["shell_scale"] = [round(float(f), 6) for f in factor]
     gain = _amplitude_gain(factor, ours_power, theirs_power)
     facts["largest_amplitude_gain"] = round(float(gain.max()), 4)
     if bound_gain:

@@ -23,13 +23,14 @@ ORDER = (
     "relion",
     "fourier",
     "maps",
+    "arguments",
     "options",
     "record",
     "files",
     "errors",
 )
 PUBLIC_TO_REGULARIZERS = {"regularizer", "maps", "fourier", "errors"}
-STANDARD_LIBRARY_ONLY = ("hook", "options", "record", "files", "errors")
+STANDARD_LIBRARY_ONLY = ("hook", "arguments", "options", "record", "files", "errors")
 
 
 def modules(package: str) -> list[Path]:

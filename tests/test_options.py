@@ -35,7 +35,7 @@ def test_flag_beats_variable_beats_file_beats_default(tmp_path: Path) -> None:
     ("environ", "told"),
     [
         ({"EXTRECON_APPLY": "sometimes"}, "EXTRECON_APPLY: 'sometimes' is not one of local-search, always, never"),
-        ({"EXTRECON_THREADS": "many"}, "EXTRECON_THREADS: 'many' is not a value of type int"),
+        ({"EXTRECON_THREADS": "many"}, "EXTRECON_THREADS: 'many' is not a whole number"),
         ({"EXTRECON_GATE_WAIT": "-1"}, "EXTRECON_GATE_WAIT: the value must not be negative"),
         ({"EXTRECON_SHELL_SCALE": "perhaps"}, "EXTRECON_SHELL_SCALE: 'perhaps' is neither true nor false"),
         ({"EXTRECON_SET": "k"}, "EXTRECON_SET: 'k' is not of the form KEY=VALUE"),

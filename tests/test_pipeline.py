@@ -179,7 +179,8 @@ def test_or_fails_if_the_user_wants_it(name: str, error: type[Exception], told: 
 def test_an_unusable_regularizer_is_told_from_the_first_iteration_on(tmp_path: Path) -> None:
     files = write_job(tmp_path, order=2)
     _, said = run(files, regularizer="no-such")
-    assert "warning: the regularizer cannot be used when its time comes: 'no-such' is not installed" in said[1]
+    told = "the regularizer cannot be used when its time comes: The regularizer 'no-such' is not installed"
+    assert f"warning: {told}" in said[1]
     _, said = run(files, "sgma=2", regularizer="smooth")
     assert "has no parameter 'sgma'. It has: sigma" in said[1]
     with pytest.raises(RegularizerError):
@@ -271,6 +272,24 @@ def test_stale_results_are_removed_before_work_starts(tmp_path: Path) -> None:
     assert not any(path.exists() for path in stale[:-1])
     assert json.loads(stale[-1].read_text())["outcome"] == "failed"
     assert not list(files.folder.glob(".*.tmp"))
+
+
+def test_a_regularizers_maps_of_an_earlier_attempt_are_removed(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    run(files, regularizer="smooth")
+    assert files.beside("_removed.mrc").exists()
+    other = tmp_path / "mine.mrc"
+    other.write_text("precious")
+    told = json.loads(files.record.read_text())
+    files.record.write_text(json.dumps({**told, "maps": [*told["maps"], "mine.mrc", "../mine.mrc", 3]}))
+    run(files, regularizer="identity")
+    assert not files.beside("_removed.mrc").exists()
+    assert other.read_text() == "precious"
+
+
+def test_a_missing_mask_is_told_from_the_first_iteration_on(tmp_path: Path) -> None:
+    _, said = run(write_job(tmp_path, order=2), regularizer="masked", mask="absent.mrc")
+    assert "--mask absent.mrc: no such file" in said[1]
 
 
 def damage_truncate(files: JobFiles) -> None:

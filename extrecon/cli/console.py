@@ -60,6 +60,8 @@ def prepare_folder(folder: Path) -> None:
     """Make the output folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(f"{folder}: -o names a folder, but this is a file.") from None
     except OSError as error:
         raise OutputError(f"{folder}: the folder cannot be made: {error.strerror}.") from error
 

@@ -22,7 +22,7 @@ from extrecon.cli.console import (
     refuse_to_overwrite,
     settings_from,
 )
-from extrecon.errors import MapError, UsageError
+from extrecon.errors import ExtreconError, MapError, RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, compute_for
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
@@ -134,14 +134,7 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
             compute=work.compute,
             progress=progress,
         )
-        outcome = regularize_safely(
-            half_map,
-            work.regularizer,
-            context,
-            shell_scale=work.shell_scale,
-            fsc_cutoff=work.fsc_cutoff,
-            record=record,
-        )
+        outcome = _regularize(path, half_map, context, record, work)
     write_map(target, half_map.with_density(outcome.density))
     for extra, values in outcome.maps.items():
         write_map(target.with_name(f"{target.stem}_{extra}.mrc"), half_map.with_density(values))
@@ -151,6 +144,17 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     console.print(f"{target}: {name}, {sum(record.seconds.values()):.1f} s", highlight=False)
     for warning in record.warnings:
         console.print(f"  [yellow]warning:[/] {warning}", highlight=False)
+
+
+def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record, work: _Work) -> Regularized:
+    switches = {"shell_scale": work.shell_scale, "fsc_cutoff": work.fsc_cutoff}
+    record.options = {**switches, "set": dict(work.settings)}
+    try:
+        return regularize_safely(half_map, work.regularizer, context, **switches, record=record)
+    except ExtreconError:
+        raise
+    except Exception as error:  # a plugin refuses a map by raising whatever it likes
+        raise RegularizerError(f"{work.regularizer.name} refused {path}: {error}") from error
 
 
 def _draw(target: Path, half_map: HalfMap, outcome: Regularized, given: HalfMap | None, work: _Work) -> None:

@@ -39,6 +39,10 @@ class AccumulatorFiles:
         return self._read(self.job.data_imag)
 
     def _read(self, path: Path) -> npt.NDArray[np.float32]:
+        if not path.is_file():
+            raise MapError(
+                f"{path}: no such file; paths in the STAR file count from the folder where RELION was started."
+            )
         values = read_volume(path)
         # A 2D accumulator may come as one section of a 3D file.
         if values.shape != self.shape and values.shape == (1, *self.shape):

@@ -125,7 +125,9 @@ def _check_text(path: Path) -> None:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise StarError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise StarError(f"{path}: not a STAR file; is it a map?") from None
+    except OSError as error:
         raise StarError(f"{path}: cannot be read: {error}.") from error
     if not text.strip():
         raise StarError(f"{path}: the file is empty.")

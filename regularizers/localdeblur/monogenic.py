@@ -49,9 +49,10 @@ class MonogenicAmplitude:
     """The smoothed monogenic amplitude of one map, at any limit of frequency.
 
     What a high-pass filter takes away holds low frequencies alone, and these take few one-dimensional transforms.
-    So the unfiltered map and its Riesz transforms are kept, and what each limit takes away is subtracted.
+    So the unfiltered map and its Riesz transforms are kept, and what each limit takes away is subtracted. Along z
+    the transforms in x and y differ by factors alone, so three half-spectra serve four fields.
 
-    Memory: 10 volumes of the working type (the map and its three transforms, their four half-spectra at the highest
+    Memory: 9 volumes of the working type (the map and its three transforms, three half-spectra at the highest
     limit, one spectrum, one half-spectrum).
 
     Parameters
@@ -66,7 +67,7 @@ class MonogenicAmplitude:
         self._kind = np.result_type(self.dtype, np.complex64)
         whole = BlockTransform(compute, self.box)
         self._spectrum = compute.to_device(np.empty(whole.half_shape, self._kind))
-        self._halves = compute.to_device(np.empty(4 * int(np.prod(whole.half_shape)), self._kind))
+        self._halves = compute.to_device(np.empty(3 * int(np.prod(whole.half_shape)), self._kind))
         self._smoothed = compute.to_device(np.empty(int(np.prod(whole.half_shape)), self._kind))
         self._unfiltered = compute.to_device(np.empty((4, *volume.shape), self.dtype))
         self._transform_volume(whole, compute.to_device(volume, self.dtype))
@@ -109,31 +110,45 @@ class MonogenicAmplitude:
         return buffer[: int(np.prod(shape))].reshape(shape)
 
     def _fields(self, transform: BlockTransform, gain: Gain) -> None:
-        """Fill the four half-spectra of the map and its Riesz transforms, filtered by a radial gain."""
+        """Fill the half-spectra of the map, of its Riesz transforms in x and y, and in z, through a radial gain."""
         compute, top = self.compute, transform.band + 1
         table = radial_table(self.box, gain)
         length = np.sqrt(np.arange(len(table), dtype=np.float64))
         length[0] = np.inf  # the mean has no direction
         tables = compute.to_device(np.stack([table, table / length]), self.dtype)
-        signed = compute.to_device(transform.signed_frequencies, self.dtype)
+        along_z = compute.to_device(transform.signed_frequencies, self.dtype)[:, None, None]
         rows = compute.to_device(transform.signed_frequencies % self.box)
-        halves = self._half_view(self._halves, (4,), transform)
+        halves = self._half_view(self._halves, (3,), transform)
 
         def columns(part: slice) -> None:
             spectrum = transform.cut_columns(self._spectrum[:, rows[part], :top])
             gains = tables[:, transform.squared_frequency(part)]
             turned = transform.scaled(spectrum, gains[1]) * -1j
             halves[0, :, part] = transform.inverse_columns(transform.scaled(spectrum, gains[0]))
-            for place, component in enumerate((signed[:top], signed[part, None], signed[:, None, None]), start=1):
-                halves[place, :, part] = transform.inverse_columns(turned * component)
+            halves[2, :, part] = transform.inverse_columns(turned * along_z)
+            halves[1, :, part] = transform.inverse_columns(turned)
 
         compute.over_slabs(columns, transform.half_shape[1])
 
+    def _planes_of(self, transform: BlockTransform) -> Callable[[int, slice], Array]:
+        """Return a function that gives planes of a field: 0 the map, 1 to 3 its Riesz transforms in x, y, z."""
+        halves = self._half_view(self._halves, (3,), transform)
+        signed = self.compute.to_device(transform.signed_frequencies, self.dtype)
+        factors = {1: signed[: transform.band + 1], 2: signed[:, None]}
+
+        def planes_of(field: int, part: slice) -> Array:
+            if field in factors:
+                return transform.inverse_planes(halves[1, part] * factors[field])
+            return transform.inverse_planes(halves[0 if field == 0 else 2, part])
+
+        return planes_of
+
     def _fill_unfiltered(self, whole: BlockTransform) -> Callable[[slice], None]:
-        halves = self._half_view(self._halves, (4,), whole)
+        planes_of = self._planes_of(whole)
 
         def planes(part: slice) -> None:
-            self._unfiltered[:, part] = whole.inverse_planes(halves[:, part])
+            for field in range(4):
+                self._unfiltered[field, part] = planes_of(field, part)
 
         return planes
 
@@ -147,13 +162,13 @@ class MonogenicAmplitude:
         smooth = BlockTransform(compute, self.box, band=int(np.sqrt(last)))
         gains = compute.to_device(table, self.dtype)
         half = self._half_view(self._smoothed, (), smooth)
-        removed_halves = None if removed is None else self._half_view(self._halves, (4,), removed)
+        removed_planes = None if removed is None else self._planes_of(removed)
 
         def amplitude(part: slice) -> None:
             squared = None
             for field in range(4):  # one by one: a field's planes fit the cache
-                if removed is not None and removed_halves is not None:
-                    kept = removed.inverse_planes(removed_halves[field, part])
+                if removed_planes is not None:
+                    kept = removed_planes(field, part)
                     kept -= self._unfiltered[field, part]  # its sign is squared away
                     kept *= kept
                 else:
