@@ -23,6 +23,7 @@ LARGEST_SHIFT_PX = 0.1
 LARGEST_AMPLITUDE_GAIN = 100.0
 FSC_THRESHOLD = 1 / 7
 CUTOFF_EDGE_SHELLS = 2
+FEWEST_SHELLS = 2
 SHIFT_GRID = 64
 _NEWTON_STEPS = 3
 
@@ -65,7 +66,8 @@ def guard(
 
     Raises
     ------
-    SafeguardError : wrong shape, values that are not finite, a shift over 0.1 px, an empty map, too large a gain.
+    SafeguardError : wrong shape, values that are not finite, a shift over 0.1 px, an empty map, too large a gain,
+        or an FSC that leaves less than two shells.
     """
     check_values(density, plain)
     shells = Shells(plain.shape[0], compute)
@@ -85,6 +87,10 @@ def guard(
         warnings.append("no half-map FSC is known, so the result was not cut off at 1/7")
     else:
         shell = cutoff_shell(half_map_fsc)
+        if shell < FEWEST_SHELLS:
+            raise SafeguardError(
+                f"The half-map FSC falls under 1/7 at shell {shell + 1}: a map cut there would hold nothing."
+            )
         facts["fsc_cutoff"] = shell
         factor *= _soft_step(shells.count, shell)
     if shell_scale:

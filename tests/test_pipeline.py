@@ -261,6 +261,15 @@ def test_a_two_dimensional_job_waits_for_nothing(tmp_path: Path) -> None:
     assert time.monotonic() - start < 10
 
 
+def test_a_class_without_half_maps_keeps_all_its_shells(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_class002", split=0, fsc=np.zeros(BOX // 2 + 1))
+    record, said = run(files, "sigma=0.3", regularizer="smooth", apply="always")
+    assert record.outcome == "regularized"
+    assert any("no half-map FSC is known" in line for line in said)
+    plain, result = (mrcfile.read(path) for path in (files.beside("_plain.mrc"), files.result))
+    assert np.corrcoef(plain.ravel(), result.ravel())[0, 1] > 0.99
+
+
 def test_stale_results_are_removed_before_work_starts(tmp_path: Path) -> None:
     files = write_job(tmp_path)
     stale = [files.beside(end) for end in (".mrc", "_out.star", "_plain.mrc", "_regularized.mrc", "_extrecon.json")]

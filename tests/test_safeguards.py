@@ -115,6 +115,13 @@ def test_both_corrections_can_be_turned_off_by_name() -> None:
     assert result.facts["fsc_cutoff"] == "off"
 
 
+def test_an_fsc_that_would_leave_nothing_is_refused() -> None:
+    plain = plain_map()
+    fsc = np.where(np.arange(N // 2 + 1) < 2, 0.9, 0.0)
+    with pytest.raises(SafeguardError, match="under 1/7 at shell 2: a map"):
+        guarded(1.5 * plain, plain, fsc=fsc)
+
+
 def test_without_an_fsc_nothing_is_cut_and_the_user_is_told() -> None:
     plain = plain_map()
     result = guarded(1.5 * plain, plain)

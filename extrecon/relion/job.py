@@ -29,7 +29,7 @@ class Job:
     result_star : where RELION would look for a result STAR file; None if it names none
     tau2_fudge, padding_factor, dimensions, original_size, current_size : as `extrecon.reconstruct` takes them
     tau2 : (original_size // 2 + 1,) expected signal power per shell; None if RELION wrote no table
-    half_map_fsc : the same shape, gold-standard FSC; None if RELION wrote no table
+    half_map_fsc : the same shape, gold-standard FSC; None if RELION wrote none, or zeros as in classification
     pixel_size_angstrom : Å; None before RELION 4.0.1
     particle_diameter_angstrom : Å; None before RELION 4.0.1
     """
@@ -127,7 +127,7 @@ def _optional(file: StarFile, key: str) -> float | None:
     return value if value > 0 else None
 
 
-def _shell_table(file: StarFile) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _shell_table(file: StarFile) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
     index = file.column(TAU2, "rlnSpectralIndex")
     tau2 = file.column(TAU2, "rlnReferenceTau2")
     fsc = file.column(TAU2, "rlnGoldStandardFsc")
@@ -135,7 +135,8 @@ def _shell_table(file: StarFile) -> tuple[npt.NDArray[np.float64], npt.NDArray[n
         raise StarError(f"{file.path}: _rlnSpectralIndex does not count 0, 1, 2, … to {index.size - 1}.")
     if tau2.min() < 0:
         raise StarError(f"{file.path}: _rlnReferenceTau2 is negative in shell {int(tau2.argmin())}.")
-    return tau2, fsc
+    # Without half sets RELION writes zeros. Taken for an FSC they would say that nothing in the map is signal.
+    return tau2, fsc if np.any(fsc[1:] != 0) else None
 
 
 def _check_table_length(job: Job) -> None:

@@ -27,6 +27,13 @@ def test_a_missing_table_is_no_error(tmp_path: Path) -> None:
     assert job.half_map_fsc is None
 
 
+def test_the_zeros_of_a_classification_are_no_fsc(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_class001", split=0, fsc=np.zeros(BOX // 2 + 1))
+    job = read_job(files.star, tmp_path)
+    assert job.half_map_fsc is None
+    assert job.tau2 is not None
+
+
 def test_a_two_dimensional_reference_is_read(tmp_path: Path) -> None:
     files = write_job(tmp_path, name="run_it005_class003", density=blobs()[BOX // 2], split=0)
     job = read_job(files.star, tmp_path)
