@@ -18,6 +18,7 @@ ENVIRONMENT_PREFIX = "EXTRECON_"
 CONFIG_FILE = "extrecon.toml"
 CONFIG_VARIABLE = "EXTRECON_CONFIG"
 SETTINGS_VARIABLE = "EXTRECON_SET"
+DAEMON_VARIABLES = ("EXTRECON_RUNTIME_DIR", "EXTRECON_IDLE_MINUTES")
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
@@ -82,12 +83,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("regularizer", "localdeblur", "Regularizer; `extrecon regularizers` lists them.", metavar="NAME"),
     Option("apply", "local-search", "When to regularize.", choices=("local-search", "always", "never")),
     Option("on-error", "plain", "After a failure: give RELION the plain map, or fail.", choices=("plain", "fail")),
+    Option("daemon", "auto", "Use the warm daemon, starting it if need be, or not.", choices=("auto", "off")),
     Option("device", "auto", "Where to compute: auto, cpu, cuda or cuda:N.", metavar="DEVICE"),
     Option("threads", 0, "CPU threads; 0 means all cores this process may use.", metavar="N"),
     Option("mask", "", "Particle mask, 0 to 1; else RELION's, else one made from the map.", metavar="MASK.mrc"),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
     Option("gate-wait", 5.0, "Seconds to wait for the files of the iteration before.", metavar="SECONDS"),
+    Option("half-wait", 120.0, "Seconds to wait for the other half, if both are needed.", metavar="SECONDS"),
 )
 _BY_KEY = {option.key: option for option in OPTIONS}
 
@@ -204,7 +207,7 @@ def _read_config(config: Path | None, working_directory: Path) -> tuple[dict[str
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE, SETTINGS_VARIABLE}
+    known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE, SETTINGS_VARIABLE, *DAEMON_VARIABLES}
     return [
         f"the environment variable {name} is not one of extrecon's and has no effect"
         for name in sorted(environ)

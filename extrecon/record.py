@@ -39,6 +39,9 @@ class Record:
     box, current_size, padding_factor, pixel_size_angstrom : sizes of the reconstruction
     map_term : whether tau2 entered the reconstruction
     device : where the work was done
+    daemon : who did it: "warm", the daemon that ran; "started", one started for this call; "restarted: …" for a
+        reason; "in-process: …", without one for a reason; "off", as asked; empty for a standalone command
+    other_half : how the other half-map came, for a regularizer that needs both: then the halves are not independent
     mask : which mask the regularizer had
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
@@ -67,6 +70,8 @@ class Record:
     pixel_size_angstrom: float | None = None
     map_term: bool | None = None
     device: str | None = None
+    daemon: str = ""
+    other_half: dict[str, Any] | None = None
     mask: str | None = None
     safeguards: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
