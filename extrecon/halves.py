@@ -35,7 +35,7 @@ from extrecon.relion.job import Job
 BEAT_SECONDS = 1.0
 POLL_SECONDS = 0.05
 SILENT_SECONDS = 30.0
-"""A half on another host whose heartbeat stands still for so long is taken for dead; network file systems are slow."""
+"""A half on another host whose heartbeat stands still so long is taken for dead; network file systems are slow."""
 FOLDER_SUFFIX = "_extrecon_halves"
 
 
@@ -187,9 +187,7 @@ def exchange_folder(job: Job) -> Path:
     name = job.name
     if name is None or name.half is None:
         raise RegularizerError("both half-maps are needed, and this call is not one of two halves.")
-    pattern = re.compile(
-        rf"{re.escape(name.root)}_it(\d+)_{name.kind}{name.number:03d}{re.escape(FOLDER_SUFFIX)}"
-    )
+    pattern = re.compile(rf"{re.escape(name.root)}_it(\d+)_{name.kind}{name.number:03d}{re.escape(FOLDER_SUFFIX)}")
     for path in name.folder.glob(f"{name.root}_it*{FOLDER_SUFFIX}"):
         match = pattern.fullmatch(path.name)
         if match and int(match[1]) < name.iteration:

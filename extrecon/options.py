@@ -5,12 +5,10 @@ Standard library only: the hook resolves its options before it imports anything 
 
 from __future__ import annotations
 
-import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from extrecon.errors import UsageError
 
@@ -24,10 +22,10 @@ TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
 Value = str | int | float | bool
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at start
     """One option.
 
     Attributes
@@ -95,8 +93,7 @@ OPTIONS: tuple[Option, ...] = (
 _BY_KEY = {option.key: option for option in OPTIONS}
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """The effective options of one call.
 
     Attributes
@@ -109,8 +106,8 @@ class Options:
     """
 
     values: Mapping[str, Value]
-    settings: Mapping[str, Value] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Value] = _NOTHING
+    origins: Mapping[str, str] = _NOTHING
     warnings: Sequence[str] = ()
 
     def text(self, key: str) -> str:
@@ -163,7 +160,7 @@ def resolve(
     settings: dict[str, Value] = {}
     for origin, given in (
         (file_name, file_settings),
-        (SETTINGS_VARIABLE, parse_settings(shlex.split(environ.get(SETTINGS_VARIABLE, "")), SETTINGS_VARIABLE)),
+        (SETTINGS_VARIABLE, _settings_from_environment(environ)),
         ("flag", parse_settings(set_flags, "--set")),
     ):
         settings |= given
@@ -182,6 +179,15 @@ def parse_settings(texts: Sequence[str], origin: str) -> dict[str, Value]:
     return settings
 
 
+def _settings_from_environment(environ: Mapping[str, str]) -> dict[str, Value]:
+    given = environ.get(SETTINGS_VARIABLE)
+    if not given:
+        return {}
+    import shlex
+
+    return parse_settings(shlex.split(given), SETTINGS_VARIABLE)
+
+
 def _config_from_environment(environ: Mapping[str, str]) -> Path | None:
     given = environ.get(CONFIG_VARIABLE)
     return Path(given) if given else None
@@ -192,6 +198,8 @@ def _read_config(config: Path | None, working_directory: Path) -> tuple[dict[str
     name = str(config or CONFIG_FILE)
     if config is None and not path.is_file():
         return {}, {}, name
+    import tomllib
+
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -430,4 +430,6 @@ def _log_lines(record: Record, star: Path) -> list[str]:
 
 
 def _server(record: Record) -> str:
-    return {"": "", "off": "", "warm": ", warm", "started": ", daemon started"}.get(record.daemon, f", {record.daemon}")
+    return {"": "", "off": "", "warm": ", warm", "started": ", daemon started"}.get(
+        record.daemon, f", {record.daemon}"
+    )

@@ -24,7 +24,21 @@ LOOK_SECONDS = 10.0
 MOST_FOLDERS = 8
 ORDERS_AHEAD = 1
 _TELLING_EVENTS = frozenset({"created", "moved", "closed", "deleted"})
-_NETWORK = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "fuse", "afs", "9p", "panfs", "wekafs", "orangefs")
+_NETWORK = (
+    "nfs",
+    "cifs",
+    "smb",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "ceph",
+    "fuse",
+    "afs",
+    "9p",
+    "panfs",
+    "wekafs",
+    "orangefs",
+)
 
 
 def is_on_network(folder: Path) -> bool:

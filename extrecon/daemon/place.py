@@ -101,7 +101,7 @@ def _folder(environ: Mapping[str, str]) -> Path:
     session = environ.get("XDG_RUNTIME_DIR")
     if session and _usable(session):
         return Path(session, "extrecon")
-    return Path(f"/tmp/extrecon-{os.geteuid()}")  # noqa: S108  made private, and refused if someone else made it
+    return Path(f"/tmp/extrecon-{os.geteuid()}")
 
 
 def _usable(folder: str) -> bool:

@@ -7,8 +7,8 @@ one connection a call and says one thing::
     {"verb": "cancel"}                                  later on the same connection: give it up
     {"verb": "status"} · {"verb": "stop"}               answered with one object
 
-The broker answers a job with any number of ``{"beat": …}`` and ``{"started": [pid, start time]}``, and ends with one
-``{"verdict": …}``:
+The broker answers a job with any number of ``{"beat": …}`` and ``{"started": [pid, start time]}``, and ends with
+one ``{"verdict": …}``:
 
 =============  ===========================================================================================
 ``done``       with ``code``, the hook's exit code

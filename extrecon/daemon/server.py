@@ -15,7 +15,6 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import extrecon
@@ -80,7 +79,6 @@ class Server:
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
-        self._watch_warm()
         try:
             while True:
                 self._turn()
@@ -140,6 +138,9 @@ class Server:
             self._cancel(channel)
         elif verb == "status":
             self._answer(channel, self._status())
+        elif verb == "warm":
+            self._warm_up()
+            self._answer(channel, {"pid": os.getpid()})
         elif verb == "stop":
             raise Stop("the daemon was told to stop", (channel, {"stopped": os.getpid()}))
         else:
@@ -153,6 +154,7 @@ class Server:
                 os.close(descriptor)
             self._turn_away(channel, reason or "the call came without its log")
             return
+        self._warm_up()
         job = QueuedJob(channel, message, descriptors)
         self._jobs[job.number] = job
         self._served += 1
@@ -189,7 +191,7 @@ class Server:
         channel.close()
 
     def _lose(self, channel: Channel) -> None:
-        """A client is gone: so is its job."""
+        """Give up the job of a client that is gone."""
         job = self._job_of(channel)
         self._forget(channel)
         if job is not None:
@@ -270,13 +272,15 @@ class Server:
             if job.cancelled:
                 self._conclude(job, {"verdict": "cancelled"})
 
-    def _watch_warm(self) -> None:
-        self._selector.register(self._warm.start(), selectors.EVENT_READ, self._on_warm)
+    def _warm_up(self) -> None:
+        """Start the warm process unless it is there."""
+        if not self._warm.is_started:
+            self._selector.register(self._warm.start(), selectors.EVENT_READ, self._on_warm)
 
     def _on_warm(self) -> None:
         messages, ended = self._warm.hear()
         for message in messages:
-            job = self._jobs.get(message.get("forked", message.get("ended", 0)))
+            job = self._jobs.get(message.get("forked") or message.get("ended") or 0)
             if job is None:
                 continue
             if "forked" in message:
@@ -305,7 +309,7 @@ class Server:
             self._conclude(job, {"verdict": "lost", "reason": f"the daemon's process left with code {code}"})
 
     def _replace_warm(self) -> None:
-        """The warm process is gone, and its runners with it: start another for the jobs that still wait."""
+        """Start another warm process, since it is gone and its runners with it, for the jobs that still wait."""
         self._selector.unregister(self._warm.channel)
         reason = f"the daemon's warm process {self._warm.ended()}"
         for job in list(self._jobs.values()):
@@ -314,7 +318,8 @@ class Server:
         self._monitor.forget()
         if self._warm.fails_to_start:
             raise DaemonError(f"the warm process does not start; see {self._place.log}")
-        self._watch_warm()
+        if self._jobs:
+            self._warm_up()
 
     # -- the rest --------------------------------------------------------------------------------------------
 

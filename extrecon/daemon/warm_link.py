@@ -42,8 +42,10 @@ class WarmLink:
         """Start a new one and return the connection to it."""
         ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "extrecon.daemon.warm"]
-            + [str(theirs.fileno()), str(self._place.folder), self._place.socket.stem],
+            [
+                *(sys.executable, "-P", "-m", "extrecon.daemon.warm"),
+                *(str(theirs.fileno()), str(self._place.folder), self._place.socket.stem),
+            ],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
         )
@@ -91,7 +93,13 @@ class WarmLink:
         self._failures += 1
         self.channel.close()
         code = self._process.wait() if self._process else 0
+        self._process = None
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with code {code}"
+
+    @property
+    def is_started(self) -> bool:
+        """There is one, ready or not."""
+        return self._process is not None
 
     @property
     def fails_to_start(self) -> bool:
@@ -107,9 +115,15 @@ class WarmLink:
 
     def describe(self) -> Message:
         """Return what it holds, for people."""
-        pid = self._process.pid if self._process else 0
+        if self._process is None:
+            return {"ready": False, "pid": None, "megabytes": 0, "prepared": []}
         try:
-            megabytes = psutil.Process(pid).memory_info().rss / 1e6
+            megabytes = psutil.Process(self._process.pid).memory_info().rss / 1e6
         except psutil.Error:
             megabytes = 0.0
-        return {"ready": self.ready, "pid": pid, "megabytes": round(megabytes), "prepared": self._prepared}
+        return {
+            "ready": self.ready,
+            "pid": self._process.pid,
+            "megabytes": round(megabytes),
+            "prepared": self._prepared,
+        }

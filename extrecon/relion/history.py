@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,6 +89,19 @@ class RefinementFolder:
             iteration = found.setdefault(number, Iteration(number, match["root"]))
             self._take(path, match, iteration)
         return [found[number] for number in sorted(found)]
+
+    def __str__(self) -> str:
+        return str(self.folder / self.root) if self.root else str(self.folder)
+
+    def records(self) -> dict[str, int]:
+        """Return the names of extrecon's records, each with when it was written, ns: a change means a call."""
+        found = {}
+        for path in self.folder.glob("*_extrecon.json"):
+            match = _FILE.fullmatch(path.name)
+            if match is not None and not self._is_anothers(match["root"]):
+                with suppress(OSError):
+                    found[path.name] = path.stat().st_mtime_ns
+        return found
 
     def is_finished(self) -> bool:
         """Tell whether RELION has written its final files, which bear no iteration."""
@@ -173,4 +187,3 @@ def _number(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None
-
