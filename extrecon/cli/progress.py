@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +20,11 @@ def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = N
     """Return the refinement as a table: order, resolution per half, what each call did and how long it took."""
     columns = _columns(iterations)
     shown = Table(title=title, title_justify="left")
-    for name in ("iteration", "order", *(f"Å {_half(half)}" for half in _halves(iterations))):
+    for name in ("it", "order", *(f"Å {_half(half)}" for half in _halves(iterations))):
         shown.add_column(name, justify="right")
     for call in columns:
         shown.add_column(call.label)
-    shown.add_column("seconds a call")
+    shown.add_column("s a call", no_wrap=True)
     for iteration in iterations[-most_rows:] if most_rows else iterations:
         shown.add_row(
             str(iteration.number),
@@ -141,7 +142,9 @@ def _resolution(iteration: Iteration, half: int | None) -> str:
     found = iteration.resolution_angstrom
     # The joined iteration has one resolution for both.
     value = found.get(half, found.get(None))
-    return "…" if value is None else f"{value:.2f}"
+    if value is None:
+        return "…"
+    return f"{value:.2f}" if math.isfinite(value) else "–"
 
 
 def _outcome(iteration: Iteration, call: CallName) -> Text:
@@ -149,7 +152,7 @@ def _outcome(iteration: Iteration, call: CallName) -> Text:
     if record is None and call.half == 1:
         joined = CallName(None, call.kind, call.number)
         if joined in iteration.records:
-            return Text(f"{_word(iteration.records[joined])} (joined)")
+            return Text(f"joined: {_word(iteration.records[joined])}")
         if joined in iteration.unserved:
             return Text("NOT EXTRECON", style="bold red")
     if record is None:

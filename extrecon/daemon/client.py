@@ -311,7 +311,8 @@ def _start(place: Place, environ: Mapping[str, str], deadline: float) -> None:
     variables.pop("TMPDIR", None)
     try:
         with place.log.open("wb") as log:
-            subprocess.Popen(
+            # It leaves its child behind at once: the daemon is nobody's to wait for.
+            subprocess.run(
                 [sys.executable, "-P", "-m", "extrecon.daemon.server", "--ready", str(writer)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -320,6 +321,7 @@ def _start(place: Place, environ: Mapping[str, str], deadline: float) -> None:
                 env=variables,
                 pass_fds=[writer],
                 start_new_session=True,
+                check=False,
             )
     except OSError as error:
         os.close(reader)

@@ -454,6 +454,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready", type=int)
     arguments = parser.parse_args()
+    if os.fork():
+        os._exit(0)
     try:
         reason = serve(idle_minutes(), arguments.ready)
     except DaemonError as error:

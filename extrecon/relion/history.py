@@ -88,7 +88,12 @@ class RefinementFolder:
             number = int(match["iteration"])
             iteration = found.setdefault(number, Iteration(number, match["root"]))
             self._take(path, match, iteration)
-        return [found[number] for number in sorted(found)]
+        iterations = [found[number] for number in sorted(found)]
+        if iterations and any(call.half is None for call in iterations[-1].calls):
+            self._take_final(iterations[-1])
+            if len(iterations) > 1 and iterations[-1].local_healpix_order is None:
+                iterations[-1].local_healpix_order = iterations[-2].local_healpix_order
+        return iterations
 
     def __str__(self) -> str:
         return str(self.folder / self.root) if self.root else str(self.folder)
@@ -140,6 +145,17 @@ class RefinementFolder:
             resolution = _number(self._read(path, read_values).get("rlnCurrentResolution"))
             if resolution is not None:
                 iteration.resolution_angstrom[half] = resolution
+
+    def _take_final(self, last: Iteration) -> None:
+        """Read what RELION wrote of the joined iteration: its files bear no number."""
+        stem = self.folder / last.root
+        if last.healpix_order is None:
+            sampling = self._read(stem.with_name(f"{stem.name}_sampling.star"), read_values)
+            last.healpix_order = _whole(sampling.get("rlnHealpixOrder"))
+        model = self._read(stem.with_name(f"{stem.name}_model.star"), read_values)
+        resolution = _number(model.get("rlnCurrentResolution"))
+        if resolution is not None and not last.resolution_angstrom:
+            last.resolution_angstrom[None] = resolution
 
     def _read(self, path: Path, read: Any) -> Mapping[str, Any]:
         try:

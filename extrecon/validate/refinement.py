@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _REGULARIZED, _FALLBACK = "#b7e1c3", "#f2b8b0"
-_HALF_STYLES = {1: ("tab:blue", "o", "-"), 2: ("tab:orange", "s", "--"), None: ("black", "D", "-")}
+# The halves mostly have one resolution: a ring around a dot shows both.
+_HALF_STYLES = {1: ("tab:blue", "o", "-", 10.0), 2: ("tab:orange", ".", "--", 8.0), None: ("black", "D", "", 7.0)}
 
 
 def draw_refinement(path: Path, iterations: Sequence[Iteration], title: str) -> None:
@@ -54,7 +55,7 @@ def draw_refinement(path: Path, iterations: Sequence[Iteration], title: str) -> 
 
 def _draw_resolution(axes: Axes, iterations: Sequence[Iteration]) -> None:
     names = {1: "half 1", 2: "half 2", None: "all particles"}
-    for half, (colour, marker, line) in _HALF_STYLES.items():
+    for half, (colour, marker, line, size) in _HALF_STYLES.items():
         points = [
             (i.number, i.resolution_angstrom[half])
             for i in iterations
@@ -62,7 +63,15 @@ def _draw_resolution(axes: Axes, iterations: Sequence[Iteration]) -> None:
         ]
         if points:
             x, y = zip(*points, strict=True)
-            axes.plot(x, y, color=colour, marker=marker, linestyle=line, label=names[half])
+            axes.plot(
+                *(x, y),
+                label=names[half],
+                color=colour,
+                linestyle=line,
+                marker=marker,
+                markersize=size,
+                markerfacecolor="none" if half == 1 else colour,
+            )
     axes.set_ylabel("resolution (Å)")
     axes.grid(alpha=0.3)
 

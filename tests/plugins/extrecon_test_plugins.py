@@ -84,7 +84,60 @@ class Greedy(_Plugin):
 
 
 class NeedsBoth(_Plugin):
+    """A real one: leans a little towards the other half."""
+
     needs_both_halves: ClassVar[bool] = True
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        assert context.other_half is not None
+        return Regularized(0.75 * half_map.density + 0.25 * context.other_half.density)
+
+
+class Waits(_Plugin):
+    """Says that it is at work, and goes on when a file tells it to."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        Path("waiting").write_text(str(os.getpid()))
+        while not Path("go").exists():
+            time.sleep(0.02)
+        return Regularized(scipy.ndimage.gaussian_filter(half_map.density, 0.7, mode="wrap"))
+
+
+class Tells(_Plugin):
+    """Tells what it sees of the process it runs in."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        print("printed by a plugin")  # noqa: T201  as plugins do
+        umask = os.umask(0)
+        os.umask(umask)
+        facts = {
+            "folder": str(Path.cwd()),
+            "umask": umask,
+            "compute": context.compute.name,
+            "cores": sorted(os.sched_getaffinity(0)),
+            "variable": os.environ.get("A_VARIABLE"),
+        }
+        return Regularized(half_map.density, facts)
+
+
+class Weighted(_Plugin):
+    """Has weights: loaded ahead of time if somebody asks for it, else when they are needed."""
+
+    def __init__(self) -> None:
+        self._weight: float | None = None
+        self._prepared_by = 0
+
+    def prepare(self) -> Sequence[Path]:
+        path = Path(__file__).with_name("weights.txt")
+        self._weight = float(path.read_text())
+        self._prepared_by = os.getpid()
+        return [path]
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        warm = self._weight is not None
+        if not warm:
+            self.prepare()
+        return Regularized(half_map.density, {"weight": self._weight, "warm": warm, "by": self._prepared_by})
 
 
 class Masked(_Plugin):
