@@ -13,11 +13,12 @@ from pathlib import Path
 
 from extrecon.arguments import parse
 from extrecon.errors import DaemonError, UsageError
-from extrecon.relion_log import say_error
+from extrecon.relion_log import open_what_is_closed, say_error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the hook and return its exit code."""
+    open_what_is_closed()
     try:
         working_directory = Path.cwd()
         star, options = parse(sys.argv[1:] if arguments is None else arguments, os.environ, working_directory)

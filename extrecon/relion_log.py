@@ -6,6 +6,15 @@ import os
 from contextlib import suppress
 
 
+def open_what_is_closed() -> None:
+    """Give the three standard streams a sink if they are closed: else the next file opened would be the log."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def say(line: str) -> None:
     """Write one line."""
     # One write a line: two ranks share the log.

@@ -46,8 +46,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit code for RELION."""
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         for number in FORWARDED_SIGNALS:
             signal.signal(number, self._forward)
         self._child = os.fork()
@@ -81,10 +80,14 @@ def work(star: Path, options: Options, working_directory: Path, **how: Any) -> i
     how : its further arguments by name
     """
     code = _code_of(lambda: _run_job(star, options, working_directory, how), star)
-    for stream in (sys.stdout, sys.stderr):  # a plugin may have printed
-        with suppress(OSError, ValueError):
-            stream.flush()
+    _flush()  # a plugin may have printed
     return code
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # there may be no log, or it is closed
+            stream.flush()
 
 
 def _run_job(star: Path, options: Options, working_directory: Path, how: dict[str, Any]) -> None:

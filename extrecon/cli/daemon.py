@@ -15,7 +15,7 @@ from extrecon.daemon import client, server
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.errors import DaemonError
 
-STOP_SECONDS = 10.0
+STOP_SECONDS = 3.0
 
 app = typer.Typer(help="The warm daemon that does the hook's work.", no_args_is_help=True)
 IdleOption = Annotated[

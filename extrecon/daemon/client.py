@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import extrecon
 from extrecon.daemon.place import Place, find_place, take_lock
@@ -58,6 +57,8 @@ def call(star: Path, options: Options, working_directory: Path) -> int:
             client.cancel()
             say_error(f"{star}: stopped by {signal.Signals(stopped.number).name}.")
             return 128 + stopped.number
+        finally:
+            client.close()
 
 
 @contextmanager
@@ -90,7 +91,7 @@ class _Call:
         served_by, reason = "warm", ""
         for _ in range(ATTEMPTS):
             self._channel, started = connect_or_start(os.environ)
-            if started:
+            if started and served_by == "warm":
                 served_by = "started"
             verdict = self._hand_over(served_by)
             if verdict["verdict"] != "restart":
@@ -99,6 +100,11 @@ class _Call:
             reason = str(verdict.get("reason"))
             served_by = f"restarted: {reason}"
         raise DaemonError(f"the daemon wanted to restart {ATTEMPTS} times: {reason}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._channel is not None:
+            self._channel.close()
 
     def cancel(self) -> None:
         """Give the job up; return when nothing of it runs any more."""
@@ -121,8 +127,7 @@ class _Call:
             raise DaemonError("there is no connection")
         channel.socket.settimeout(ANSWER_SECONDS)
         try:
-            with _log_descriptors() as descriptors:
-                channel.send(self._request(served_by), descriptors)
+            channel.send(self._request(served_by))
             return self._await_verdict(channel)
         except TimeoutError:
             raise self._broken(f"the daemon did not answer for {ANSWER_SECONDS:.0f} s") from None
@@ -138,6 +143,9 @@ class _Call:
                 raise self._broken("the daemon died")
             if "verdict" in message:
                 return message
+            if "accepted" in message:
+                # Not before: a daemon that hangs would keep RELION's log from ever ending.
+                channel.send({"verb": "log"}, [1, 2])
             if "started" in message:
                 pid, ticks = message["started"]
                 self._runner = int(pid), int(ticks)
@@ -347,27 +355,3 @@ def _last_line(log: Path) -> str:
     except OSError:
         return "it said nothing"
     return next((line for line in reversed(lines) if line.strip()), "it said nothing")
-
-
-@contextmanager
-def _log_descriptors() -> Iterator[list[int]]:
-    """Yield standard output and error, or a sink for what is closed."""
-    sink = os.open(os.devnull, os.O_WRONLY)
-    try:
-        yield [_open_or(number, sink) for number in (1, 2)]
-    finally:
-        os.close(sink)
-
-
-def _open_or(descriptor: int, sink: int) -> int:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return sink
-    return descriptor
-
-
-def running_place(environ: Mapping[str, str]) -> tuple[Place, dict[str, Any]]:
-    """Return the place of the daemon, and what its status file says."""
-    place = find_place(environ)
-    return place, place.read_status()

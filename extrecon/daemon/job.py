@@ -39,7 +39,7 @@ class QueuedJob:
     cancelled : nobody wants its result any more
     """
 
-    def __init__(self, client: Channel, request: Message, descriptors: list[int]) -> None:
+    def __init__(self, client: Channel, request: Message) -> None:
         self.number = next(_numbers)
         self.client = client
         self.request = request
@@ -50,7 +50,7 @@ class QueuedJob:
         self.wants_back = False
         self.cancelled = False
         self.told_at = 0.0
-        self._descriptors = descriptors
+        self._descriptors: list[int] = []
         self._stage = "starting"
         self._fraction = 0.0
         self._stage_began = time.monotonic()
@@ -73,6 +73,15 @@ class QueuedJob:
     def occupies_device(self) -> bool:
         """It is at work on its device."""
         return self.forking and not self.aside
+
+    @property
+    def has_log(self) -> bool:
+        """RELION's log has come: the job may start."""
+        return bool(self._descriptors)
+
+    def take_log(self, descriptors: list[int]) -> None:
+        """Keep RELION's log, standard output and error, for the runner."""
+        self._descriptors = descriptors
 
     def open_report(self) -> Channel:
         """Return this end of a new connection to the runner; the other end goes to it with the log."""
@@ -111,13 +120,10 @@ class QueuedJob:
                 os.kill(self.runner[0], signal.SIGKILL)
 
     def close(self) -> None:
-        """Let go of everything but the client."""
+        """Let go of the log."""
         for descriptor in self._descriptors:
             os.close(descriptor)
         self._descriptors = []
-        if self.report is not None:
-            self.report.close()
-            self.report = None
 
     def remove_temporary_files(self) -> None:
         """Remove what a runner that was killed left unfinished."""

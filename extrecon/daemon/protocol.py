@@ -3,12 +3,13 @@
 One JSON object a line over Unix sockets; file descriptors travel beside the first bytes of a line. A client opens
 one connection a call and says one thing::
 
-    {"verb": "run", "protocol": 1, "version": …, …}     the job; with RELION's log (standard output and error)
+    {"verb": "run", "protocol": 1, "version": …, …}     the job
+    {"verb": "log"}                                     once accepted: RELION's log, standard output and error
     {"verb": "cancel"}                                  later on the same connection: give it up
     {"verb": "status"} · {"verb": "stop"}               answered with one object
 
-The broker answers a job with any number of ``{"beat": …}`` and ``{"started": [pid, start time]}``, and ends with
-one ``{"verdict": …}``:
+The broker answers a job with ``{"accepted": true}``, then any number of ``{"beat": …}`` and
+``{"started": [pid, start time]}``, and ends with one ``{"verdict": …}``:
 
 =============  ===========================================================================================
 ``done``       with ``code``, the hook's exit code

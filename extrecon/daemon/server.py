@@ -134,6 +134,8 @@ class Server:
         verb = message.get("verb")
         if verb == "run":
             self._take(channel, message)
+        elif verb == "log":
+            self._take_log(channel)
         elif verb == "cancel":
             self._cancel(channel)
         elif verb == "status":
@@ -147,18 +149,23 @@ class Server:
             self._answer(channel, {"verdict": "lost", "reason": f"the daemon knows no '{verb}'"})
 
     def _take(self, channel: Channel, message: Message) -> None:
-        descriptors = channel.take_descriptors()
         reason = self._why_unfit(message)
-        if reason is not None or len(descriptors) != 2:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            self._turn_away(channel, reason or "the call came without its log")
+        if reason is not None:
+            self._turn_away(channel, reason)
             return
         self._warm_up()
-        job = QueuedJob(channel, message, descriptors)
+        job = QueuedJob(channel, message)
         self._jobs[job.number] = job
         self._served += 1
-        self._tell(job, {"beat": True})
+        self._tell(job, {"accepted": True})
+
+    def _take_log(self, channel: Channel) -> None:
+        job, descriptors = self._job_of(channel), channel.take_descriptors()
+        if job is not None and len(descriptors) == 2 and not job.has_log:
+            job.take_log(descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
 
     def _why_unfit(self, message: Message) -> str | None:
         """Return why this daemon must not do the client's work; None if it may."""
@@ -226,9 +233,7 @@ class Server:
     def _conclude(self, job: QueuedJob, verdict: Message) -> None:
         """Give the client its verdict and forget the job."""
         self._jobs.pop(job.number, None)
-        if job.report is not None:
-            with suppress(KeyError, ValueError):
-                self._selector.unregister(job.report)
+        self._close_report(job)
         job.close()
         if verdict["verdict"] != "done":
             job.remove_temporary_files()
@@ -243,7 +248,7 @@ class Server:
         for job in list(self._jobs.values()):
             if job.wants_back and may_start(job, self._jobs.values()):
                 job.come_back()
-            if job.is_queued and may_start(job, self._jobs.values()):
+            if job.is_queued and job.has_log and may_start(job, self._jobs.values()):
                 self._start(job)
         busy = any(job.is_queued for job in self._jobs.values())
         wish = None if busy else self._monitor.wish()
@@ -268,9 +273,15 @@ class Server:
                 return
             job.hear(message)
         if ended:
-            self._selector.unregister(job.report)
+            self._close_report(job)
             if job.cancelled:
                 self._conclude(job, {"verdict": "cancelled"})
+
+    def _close_report(self, job: QueuedJob) -> None:
+        if job.report is not None:
+            self._selector.unregister(job.report)
+            job.report.close()
+            job.report = None
 
     def _warm_up(self) -> None:
         """Start the warm process unless it is there."""

@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
@@ -30,6 +31,7 @@ from extrecon.processes import start_time
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, Regularizer, keep, load
 
 _PR_SET_PDEATHSIG = 1
+_LOCK_SECONDS = 1.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -157,11 +159,15 @@ class WarmProcess:
         for pid in self._runners:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + _LOCK_SECONDS
         with suppress(OSError):
-            lock = take_lock(self._place.lock) if self._place.lock.exists() else None
-            if lock is not None:
-                self._place.clear()
-                os.close(lock)
+            while self._place.lock.exists() and time.monotonic() < deadline:
+                lock = take_lock(self._place.lock)
+                if lock is not None:
+                    self._place.clear()
+                    os.close(lock)
+                    return
+                time.sleep(0.02)  # a killed broker's connections may be closed before its lock is
 
 
 @contextmanager
