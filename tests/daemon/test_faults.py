@@ -298,8 +298,9 @@ def test_another_users_client_is_turned_away(daemon: Daemon) -> None:
     daemon.start()
     daemon.folder.chmod(0o711)
     daemon.place.socket.chmod(0o777)
-    program = "import socket, sys; s = socket.socket(socket.AF_UNIX); "
-        "s.connect(sys.argv[1]); print(s.recv(1000).decode())"
+    program = (
+        "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);print(s.recv(1000).decode())"
+    )
     told = subprocess.run(
         ["/usr/bin/python3", "-c", program, str(daemon.place.socket)],
         user=65534,
