@@ -61,7 +61,8 @@ class Channel:
         """
         data = json.dumps(message).encode() + b"\n"
         sent = socket.send_fds(self.socket, [data], descriptors) if descriptors else 0
-        self.socket.sendall(data[sent:])
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
 
     def receive(self) -> Message | None:
         """Wait for one message; None at the end of the connection.
