@@ -19,7 +19,10 @@ from rich.table import Table
 
 from extrecon import __version__
 from extrecon.cli.console import console
-from extrecon.errors import ExtreconError, UsageError
+from extrecon.cli.daemon import describe
+from extrecon.daemon import client
+from extrecon.daemon.place import find_place
+from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.fourier.compute import available_cores, compute_for
 from extrecon.options import OPTIONS, resolve
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load
@@ -71,6 +74,7 @@ def examine() -> Iterator[Finding]:
     yield _mpi()
     yield _variable()
     yield _options()
+    yield _daemon()
     yield from _plugins()
 
 
@@ -150,6 +154,19 @@ def _options() -> Finding:
     if options.warnings:
         return Finding("options", "note", found, "; ".join(options.warnings))
     return Finding("options", "good", found)
+
+
+def _daemon() -> Finding:
+    place = find_place(os.environ)
+    try:
+        told = client.ask({"verb": "status"}, os.environ)
+        if told is not None:
+            return Finding("daemon", "good", "; ".join(describe(told)[:2]))
+        if place.folder.exists():
+            place.prepare()
+    except DaemonError as error:
+        return Finding("daemon", "note", str(error), "without a daemon each call takes seconds longer")
+    return Finding("daemon", "good", f"not running; the first call starts it, in {place.folder}")
 
 
 def _plugins() -> Iterator[Finding]:

@@ -183,7 +183,7 @@ def read_values(path: Path) -> dict[str, str]:
             words = line.split()
             if words and (words[0] == "loop_" or (words[0].startswith("data_") and values)):
                 break
-            if len(words) == 2 and words[0].startswith("_"):
+            if len(words) == 2 and words[0].startswith("_") and words[1] != '""':
                 values[words[0][1:]] = words[1]
     return values
 

@@ -44,8 +44,9 @@ def draw_refinement(path: Path, iterations: Sequence[Iteration], title: str) -> 
     _draw_order(order, iterations)
     _shade(resolution, order, iterations)
     resolution.set_title(title)
-    resolution.legend()
-    order.legend(loc="lower right")
+    for axes in (resolution, order):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend()
     order.set_xlabel("iteration")
     order.xaxis.set_major_locator(MaxNLocator(integer=True))
     order.yaxis.set_major_locator(MaxNLocator(integer=True))
