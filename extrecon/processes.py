@@ -1,10 +1,15 @@
-"""Which process is meant: numbers are used again, so a start time belongs to each. Standard library only."""
+"""Which process is meant, and who outlives whom. Standard library only.
+
+A process's number is used again after its end, so a start time belongs to each.
+"""
 
 from __future__ import annotations
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -24,3 +29,10 @@ def boot_id() -> str:
     with suppress(OSError):
         return _BOOT_ID.read_text(encoding="ascii").strip()
     return ""
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends, however that ends."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

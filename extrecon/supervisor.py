@@ -19,6 +19,7 @@ from extrecon.errors import ExtreconError
 from extrecon.fallback import after_death
 from extrecon.files import remove_temporary_files
 from extrecon.options import Options
+from extrecon.processes import die_with_parent
 from extrecon.relion_log import say, say_error
 
 SIGNAL_EXIT_BASE = 128
@@ -53,6 +54,7 @@ class Supervisor:
         if self._child == 0:
             for number in FORWARDED_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            die_with_parent()
             os._exit(work(self.star, self.options, self.working_directory, served_by=self.served_by))
         _, status = os.waitpid(self._child, 0)
         code = os.waitstatus_to_exitcode(status)

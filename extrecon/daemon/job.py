@@ -86,6 +86,8 @@ class QueuedJob:
     def open_report(self) -> Channel:
         """Return this end of a new connection to the runner; the other end goes to it with the log."""
         ours, theirs = socket.socketpair()
+        # What a plugin left running may hold the other end open: its silence must not hold up the broker.
+        ours.setblocking(False)
         self.report = Channel(ours)
         self._descriptors.insert(0, theirs.detach())
         return self.report

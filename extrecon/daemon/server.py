@@ -30,6 +30,7 @@ from extrecon.processes import boot_id, start_time
 
 BEAT_SECONDS = 2.0
 SEND_SECONDS = 2.0
+WARM_SECONDS = 120.0
 IDLE_MINUTES = 120.0
 IDLE_VARIABLE = "EXTRECON_IDLE_MINUTES"
 _BACKLOG = 64
@@ -99,6 +100,7 @@ class Server:
                 key.data()
         self._schedule()
         self._beat()
+        self._give_up_warming()
         now = time.monotonic()
         if self._jobs:
             self._busy_at = now
@@ -153,8 +155,12 @@ class Server:
         if reason is not None:
             self._turn_away(channel, reason)
             return
+        try:
+            job = QueuedJob(channel, message)
+        except (LookupError, TypeError, ValueError) as error:
+            self._answer(channel, {"verdict": "lost", "reason": f"the call is incomplete: {error!r}"})
+            return
         self._warm_up()
-        job = QueuedJob(channel, message)
         self._jobs[job.number] = job
         self._served += 1
         self._tell(job, {"accepted": True})
@@ -206,19 +212,15 @@ class Server:
 
     def _cancel(self, channel: Channel) -> None:
         job = self._job_of(channel)
-        if job is None:
-            return
-        job.cancelled = True
-        if job.runner is None:
-            self._conclude(job, {"verdict": "cancelled"})
-        else:
+        if job is not None:
             self._kill(job)
 
     def _job_of(self, channel: Channel) -> QueuedJob | None:
         return next((job for job in self._jobs.values() if job.client is channel), None)
 
     def _kill(self, job: QueuedJob) -> None:
-        if job.runner is None and not job.forking:
+        """End a job that nobody wants any more; one that is just being forked, as soon as it is known."""
+        if job.is_queued:
             self._conclude(job, {"verdict": "cancelled"})
             return
         job.cancelled = True
@@ -331,6 +333,15 @@ class Server:
             raise DaemonError(f"the warm process does not start; see {self._place.log}")
         if self._jobs:
             self._warm_up()
+
+    def _give_up_warming(self) -> None:
+        """Send waiting clients away from a warm process that hangs, on a file system that does not answer, say."""
+        if self._warm.seconds_not_ready < WARM_SECONDS:
+            return
+        reason = f"the daemon's warm process has not been ready for {WARM_SECONDS:.0f} s"
+        for job in [job for job in self._jobs.values() if job.is_queued]:
+            self._conclude(job, {"verdict": "lost", "reason": reason})
+        self._warm.kill()
 
     # -- the rest --------------------------------------------------------------------------------------------
 

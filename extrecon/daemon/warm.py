@@ -8,7 +8,6 @@ threads of its own; a fork would not have them.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import selectors
@@ -27,10 +26,9 @@ import extrecon.pipeline  # noqa: F401  what takes seconds to import
 from extrecon.daemon.place import Place, take_lock
 from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.runner import run
-from extrecon.processes import start_time
+from extrecon.processes import die_with_parent, start_time
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, Regularizer, keep, load
 
-_PR_SET_PDEATHSIG = 1
 _LOCK_SECONDS = 1.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -47,7 +45,6 @@ class WarmProcess:
     def __init__(self, broker: Channel, place: Place) -> None:
         self._broker = broker
         self._place = place
-        self._libc = ctypes.CDLL(None)
         self._runners: dict[int, int] = {}
         self._loaded: dict[str, Regularizer] = {}
         self._prepared: set[str] = set()
@@ -128,7 +125,7 @@ class WarmProcess:
     def _become_runner(self, message: Message, connection: int, output: int, errors: int) -> None:
         code = 1
         try:
-            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            die_with_parent()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._broker.close()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 import psutil
@@ -37,9 +38,11 @@ class WarmLink:
         self._sources: Sources | None = None
         self._prepared: list[str] = []
         self._failures = 0
+        self._asked_at = 0.0
 
     def start(self) -> Channel:
         """Start a new one and return the connection to it."""
+        self._asked_at = time.monotonic()
         ours, theirs = socket.socketpair()
         self._process = subprocess.Popen(
             [
@@ -69,6 +72,16 @@ class WarmLink:
                 self._sources.add(message["files"])
         return messages, ended
 
+    @property
+    def seconds_not_ready(self) -> float:
+        """How long it has been importing; 0 if it is ready, or there is none."""
+        return 0.0 if self.ready or self._process is None else time.monotonic() - self._asked_at
+
+    def kill(self) -> None:
+        """End it; its connection will say so."""
+        if self._process is not None:
+            self._process.kill()
+
     def fork(self, job: QueuedJob) -> None:
         """Ask for a runner."""
         descriptors = job.hand_over()
@@ -79,7 +92,7 @@ class WarmLink:
 
     def load(self, regularizer: str, *, prepare: bool) -> None:
         """Ask it to import a regularizer, or to load its weights as well; it is not ready until that is done."""
-        self.ready = False
+        self.ready, self._asked_at = False, time.monotonic()
         with suppress(OSError):
             self.channel.send({"verb": "load", "regularizer": regularizer, "prepare": prepare})
 

@@ -435,6 +435,38 @@ def test_a_warm_process_that_does_not_start(daemon: Daemon, tmp_path: Path, plug
     assert not daemon.processes()
 
 
+def test_a_warm_process_that_hangs_is_given_up(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "starfile.py").write_text(
+        "import sys, time\n"
+        "if 'extrecon.daemon.warm' in sys.orig_argv: time.sleep(60)\n"
+        "sys.path.remove(__file__.rpartition('/')[0])\n"
+        "del sys.modules['starfile']\n"
+        "import starfile\n"
+    )
+    environ = os.environ | {"PYTHONPATH": f"{slow}{os.pathsep}{plugins}"}
+    program = "from extrecon.daemon import server; server.WARM_SECONDS = 1.0; server.serve(1.0)"
+    with subprocess.Popen([sys.executable, "-c", program], env=environ) as broker:
+        wait_for(daemon.place.status.exists)
+        files = write_job(tmp_path / "job")
+        call(files, "--regularizer", "identity", env=environ)
+        assert record(files)["daemon"] == "in-process: the daemon's warm process has not been ready for 1 s"
+        assert record(files)["outcome"] == "regularized"
+        broker.terminate()
+
+
+def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process = start_hook(files, "--regularizer", "leaves-a-child")
+    start = time.monotonic()
+    assert process.wait(timeout=60) == 0
+    assert client.ask({"verb": "status"}, os.environ) is not None
+    assert record(files)["outcome"] == "fallback"
+    assert time.monotonic() - start < 30
+    finish(process)
+
+
 def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     options = client_options(files)

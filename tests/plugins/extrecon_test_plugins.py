@@ -71,6 +71,17 @@ class Crashes(_Plugin):
         raise AssertionError
 
 
+class LeavesAChild(_Plugin):
+    """Is killed, and something that it started lives on with everything it had open."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        if os.fork() == 0:
+            time.sleep(4)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
 class Sleeps(_Plugin):
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         Path("asleep").touch()
