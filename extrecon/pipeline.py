@@ -24,7 +24,7 @@ from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
 from extrecon.options import Options
 from extrecon.reconstruct import Geometry, reconstruct
-from extrecon.record import Record, maps_of_last_attempt, record_path
+from extrecon.record import Record, log_lines, maps_of_last_attempt, record_path
 from extrecon.regularizer import Context, Progress, Regularized, Regularizer, load, no_progress, settings_for
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.gate import Decision, decide
@@ -120,7 +120,7 @@ def run_job(
         _write_failure_record(star, record)
         raise
     finally:
-        for line in _log_lines(record, star):
+        for line in log_lines(record, star):
             say(line)
     return record
 
@@ -410,26 +410,3 @@ def find_mask(
     if low < -MASK_TOLERANCE or high > 1 + MASK_TOLERANCE or high < 0.5:
         raise MapError(f"{path}: a mask runs from 0 to 1, but this map runs from {low:.3g} to {high:.3g}.")
     return np.asarray(mask.density, dtype=np.float32), f"{path} ({origin})"
-
-
-def _log_lines(record: Record, star: Path) -> list[str]:
-    where = f"it{record.iteration:03d}" if record.iteration is not None else star.stem
-    if record.half:
-        where += f" half{record.half}"
-    if record.kind:
-        where += f" {record.kind}{record.number:03d}"
-    seconds = sum(record.seconds.values())
-    told = {
-        "plain": f"plain map ({record.reason})",
-        "regularized": f"regularized with {(record.regularizer or {}).get('name')} ({record.reason})",
-        "fallback": f"WARNING: PLAIN MAP RETURNED ({record.reason})",
-    }.get(record.outcome, f"ERROR: no map returned: {record.reason}")
-    lines = [f"extrecon {where}: {told.rstrip('.')}, {seconds:.1f} s{_server(record)}"]
-    lines += [f"extrecon {where}: warning: {warning}" for warning in record.warnings]
-    return lines
-
-
-def _server(record: Record) -> str:
-    return {"": "", "off": "", "warm": ", warm", "started": ", daemon started"}.get(
-        record.daemon, f", {record.daemon}"
-    )

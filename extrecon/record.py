@@ -116,6 +116,30 @@ def maps_of_last_attempt(stem: Path) -> list[str]:
     return [name for name in maps if isinstance(name, str) and name.startswith(stem.name) and "/" not in name]
 
 
+def log_lines(record: Record, star: Path) -> list[str]:
+    """Return what RELION's log is told about a call: one line, and one for each warning."""
+    where = f"it{record.iteration:03d}" if record.iteration is not None else star.stem
+    if record.half:
+        where += f" half{record.half}"
+    if record.kind:
+        where += f" {record.kind}{record.number:03d}"
+    seconds = sum(record.seconds.values())
+    told = {
+        "plain": f"plain map ({record.reason})",
+        "regularized": f"regularized with {(record.regularizer or {}).get('name')} ({record.reason})",
+        "fallback": f"WARNING: PLAIN MAP RETURNED ({record.reason})",
+    }.get(record.outcome, f"ERROR: no map returned: {record.reason}")
+    lines = [f"extrecon {where}: {told.rstrip('.')}, {seconds:.1f} s{_server(record)}"]
+    lines += [f"extrecon {where}: warning: {warning}" for warning in record.warnings]
+    return lines
+
+
+def _server(record: Record) -> str:
+    return {"": "", "off": "", "warm": ", warm", "started": ", daemon started"}.get(
+        record.daemon, f", {record.daemon}"
+    )
+
+
 def _plain(value: Any) -> Any:
     """Turn NumPy scalars and arrays, and paths, into what JSON knows."""
     if hasattr(value, "tolist"):

@@ -403,11 +403,11 @@ def test_a_daemon_that_hangs_is_not_waited_for(daemon: Daemon, tmp_path: Path) -
 def test_a_crash_tells_its_traceback_before_the_daemon_dies(daemon: Daemon, tmp_path: Path) -> None:
     program = """
 import os
-from extrecon.daemon import server
+from extrecon.daemon import broker, server
 def crash(self):
     if self._jobs:
         raise ZeroDivisionError("for once")
-server.Server._schedule = crash
+broker.Broker._schedule = crash
 server.serve(1.0)
 """
     broker = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
@@ -446,7 +446,7 @@ def test_a_warm_process_that_hangs_is_given_up(daemon: Daemon, tmp_path: Path, p
         "import starfile\n"
     )
     environ = os.environ | {"PYTHONPATH": f"{slow}{os.pathsep}{plugins}"}
-    program = "from extrecon.daemon import server; server.WARM_SECONDS = 1.0; server.serve(1.0)"
+    program = "from extrecon.daemon import broker, server; broker.WARM_SECONDS = 1.0; server.serve(1.0)"
     with subprocess.Popen([sys.executable, "-c", program], env=environ) as broker:
         wait_for(daemon.place.status.exists)
         files = write_job(tmp_path / "job")
