@@ -59,7 +59,7 @@ def make_accumulators(folder: Path, box: int, padding: int) -> Path:
     back_project = f"relion_reconstruct --i images.star --o rec.mrc --pad {padding} --external_reconstruct"
     # RELION's own program crashes without the tau2 table, which only a refinement writes: the hook stands in.
     hook = Path(sys.executable).with_name("extrecon-hook")
-    environ = os.environ | {"RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE": f"{hook} --apply never"}
+    environ = os.environ | {"RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE": f"{hook} --apply never --daemon off"}
     for command in (project, back_project):
         told = subprocess.run(command.split(), cwd=folder, check=False, capture_output=True, text=True, env=environ)
         if told.returncode:

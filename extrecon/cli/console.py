@@ -78,5 +78,3 @@ def refuse_to_overwrite(paths: Sequence[Path], *, overwrite: bool, inputs: Seque
             raise OutputError(f"{path}: is an input of this command; choose another output.")
         if path.exists() and not overwrite:
             raise OutputError(f"{path}: is already there; give --overwrite to replace it.")
-        if not path.parent.is_dir():
-            raise OutputError(f"{path}: the folder {path.parent} does not exist.")

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,14 +18,15 @@ import typer
 from rich.table import Table
 
 from extrecon import __version__
+from extrecon.arguments import parse
 from extrecon.cli.console import console
 from extrecon.cli.daemon import describe
 from extrecon.daemon import client
 from extrecon.daemon.place import find_place
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.fourier.compute import available_cores, compute_for
-from extrecon.options import OPTIONS, resolve
-from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load
+from extrecon.options import OPTIONS, Options
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load, settings_for
 
 VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
 OLDEST_RELION = (3, 1)
@@ -61,6 +62,8 @@ def command() -> None:
         colour = _COLOURS[finding.state]
         table.add_row(f"[{colour}]{finding.what}[/]", finding.found, finding.advice)
     console.print(table)
+    if not _hook_words():
+        console.print(f"Before RELION:\n{export_line()}", highlight=False, soft_wrap=True)
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
@@ -73,7 +76,7 @@ def examine() -> Iterator[Finding]:
     yield _relion()
     yield _mpi()
     yield _variable()
-    yield _options()
+    yield from _options()
     yield _daemon()
     yield from _plugins()
 
@@ -125,35 +128,70 @@ def _mpi() -> Finding:
     return Finding("MPI", "good", program)
 
 
-def _variable() -> Finding:
-    value = os.environ.get(VARIABLE)
-    if not value:
-        hook = shutil.which("extrecon-hook") or Path(sys.executable).with_name("extrecon-hook")
-        return Finding("variable", "note", f"{VARIABLE} is not set", f"before RELION: export {VARIABLE}={hook}")
-    words = shlex.split(value)
-    program = shutil.which(words[0]) if words else None
-    if program is None:
-        return Finding("variable", "bad", f"{VARIABLE}={value}", f"'{words[0] if words else ''}' cannot be run")
-    if Path(program).name != "extrecon-hook":
-        return Finding("variable", "note", f"{VARIABLE}={value}", "RELION would run this, not extrecon-hook")
-    return Finding("variable", "good", f"{VARIABLE}={value} ({program})")
-
-
-def _options() -> Finding:
+def _hook_words() -> list[str]:
+    """Return the variable's program and options as RELION's shell would split them."""
     try:
-        options = resolve({}, [], os.environ, None, Path.cwd())
+        return shlex.split(os.environ.get(VARIABLE, ""))
+    except ValueError:  # a quotation mark without its other half
+        return os.environ.get(VARIABLE, "").split()
+
+
+def _names_the_hook(words: Sequence[str]) -> bool:
+    return bool(words) and Path(words[0]).name == "extrecon-hook"
+
+
+def _variable() -> Finding:
+    words = _hook_words()
+    if not words:
+        return Finding("variable", "note", f"{VARIABLE} is not set", "set it before RELION starts, as told below")
+    told = f"{VARIABLE}={os.environ[VARIABLE]}"
+    program = shutil.which(words[0])
+    if program is None:
+        return Finding("variable", "bad", told, f"'{words[0]}' cannot be run")
+    if not _names_the_hook(words):
+        return Finding("variable", "note", told, "RELION would run this, not extrecon-hook")
+    return Finding("variable", "good", f"{told} ({program})")
+
+
+def export_line() -> str:
+    """Return the shell command that makes RELION call extrecon."""
+    hook = shutil.which("extrecon-hook") or str(Path(sys.executable).with_name("extrecon-hook"))
+    return f"export {VARIABLE}={shlex.quote(hook)}"
+
+
+def _options() -> Iterator[Finding]:
+    """Read the options as the hook itself will, those inside the variable included."""
+    words = _hook_words()
+    given = words[1:] if _names_the_hook(words) else []
+    try:
+        _, options = parse([*given, "FILE.star"], os.environ, Path.cwd())
     except UsageError as error:
-        return Finding("options", "bad", str(error), "mend the variable or extrecon.toml")
-    given = [
+        yield Finding("options", "bad", str(error), "mend the variable or extrecon.toml")
+        return
+    told = [
         f"{o.name}={options.values[o.key]} ({options.origins[o.key]})"
         for o in OPTIONS
         if options.origins[o.key] != "default"
     ]
-    given += [f"set {key}={value} ({options.origins['set.' + key]})" for key, value in options.settings.items()]
-    found = ", ".join(given) or "all at their defaults"
-    if options.warnings:
-        return Finding("options", "note", found, "; ".join(options.warnings))
-    return Finding("options", "good", found)
+    told += [f"set {key}={value} ({options.origins['set.' + key]})" for key, value in options.settings.items()]
+    found = ", ".join(told) or "all at their defaults"
+    advice = "; ".join(options.warnings)
+    yield Finding("options", "note" if advice else "good", found, advice)
+    yield _chosen(options)
+
+
+def _chosen(options: Options) -> Finding:
+    """Check what the hook would only need days later: the regularizer, its parameters and the mask."""
+    name, mask = options.text("regularizer"), options.text("mask")
+    try:
+        settings_for(load(name).parameters, options.settings, f"The regularizer {name}")
+    except ExtreconError as error:
+        return Finding("chosen", "bad", str(error), "`extrecon regularizers` lists what there is")
+    if mask and not Path(mask).is_file():
+        advice = "paths count from the folder where RELION is started"
+        return Finding("chosen", "bad", f"--mask {mask}: no such file", advice)
+    when = {"local-search": "in local search", "always": "always", "never": "never"}[options.text("apply")]
+    return Finding("chosen", "good", f"{name}, applied {when}")
 
 
 def _daemon() -> Finding:

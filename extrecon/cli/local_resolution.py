@@ -49,7 +49,6 @@ def command(
     """
     plugin: LocalResolutionMethod = load(method, LOCAL_RESOLUTION_GROUP)
     settings = settings_for(plugin.parameters, settings_from(set_), f"The method {method}")
-    prepare_folder(output)
     target = output / "local_resolution.mrc"
     inputs = [path for path in (first, second, mask) if path is not None]
     refuse_to_overwrite([target], overwrite=overwrite, inputs=inputs)
@@ -59,6 +58,7 @@ def command(
         raise MapError(f"{first} is {half_map.box}³ voxels, but {second} is {other.box}³.")
     mask_values, told = find_mask(str(mask), half_map, SearchState(), Path.cwd())
     compute = compute_for(device, threads)
+    prepare_folder(output)
     record = Record(input=str(first), outcome="measured", reason="local resolution, asked for on the command line")
     record.mask, record.device = told, compute.name
     record.box, record.pixel_size_angstrom = half_map.box, half_map.pixel_size_angstrom

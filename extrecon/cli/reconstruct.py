@@ -16,6 +16,7 @@ from extrecon.cli.console import (
     console,
     refuse_to_overwrite,
 )
+from extrecon.errors import OutputError
 from extrecon.fourier.compute import compute_for
 from extrecon.maps.mrc import write_volume
 from extrecon.relion.accumulators import AccumulatorFiles
@@ -42,6 +43,8 @@ def command(
     job = read_job(star, Path.cwd())
     files = [job.data_real, job.data_imag, job.weight]
     refuse_to_overwrite([output], overwrite=overwrite, inputs=[star, *files])
+    if not output.parent.is_dir():
+        raise OutputError(f"{output}: the folder {output.parent} does not exist.")
     geometry = reconstruction.Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
     if use_map and job.tau2 is None:
         console.print(f"{star} has no tau2 table: reconstructing without the MAP term.", highlight=False)

@@ -83,13 +83,13 @@ def command(
         raise UsageError("--fsc-cutoff needs both half-maps: their FSC tells where to cut.")
     plugin: Regularizer = load(regularizer)
     settings = settings_for(plugin.parameters, settings_from(set_), f"The regularizer {regularizer}")
-    prepare_folder(output)
     targets = [output / f"{path.stem}_{regularizer}.mrc" for path in inputs]
     written = targets + [target.with_suffix(".png") for target in targets if pictures]
     refuse_to_overwrite(written, overwrite=overwrite, inputs=inputs)
-    compute = compute_for(device, threads)
     maps = [read_map(path, pixel_size) for path in inputs]
+    compute = compute_for(device, threads)
     fsc = _half_map_fsc(maps, inputs, compute)
+    prepare_folder(output)
     work = _Work(plugin, settings, mask, local_resolution, fsc, shell_scale, fsc_cutoff, compute, pictures)
     for index, (path, half_map, target) in enumerate(zip(inputs, maps, targets, strict=True)):
         other = maps[1 - index] if len(maps) > 1 else None

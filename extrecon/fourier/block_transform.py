@@ -119,8 +119,9 @@ class BlockTransform:
         top = self.band + 1
         shape = list(array.shape)
         shape[axis] = self.box
-        wide = self.compute.xp.zeros(tuple(shape), dtype=array.dtype, device=device(array))
+        wide = self.compute.xp.empty(tuple(shape), dtype=array.dtype, device=device(array))
         wide[_along(axis, slice(0, top))] = array[_along(axis, slice(0, top))]
+        wide[_along(axis, slice(top, self.box - self.band))] = 0
         wide[_along(axis, slice(self.box - self.band, None))] = array[_along(axis, slice(top, None))]
         return wide
 

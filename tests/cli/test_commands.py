@@ -190,13 +190,35 @@ def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("PYTHONPATH")
     monkeypatch.delenv("RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE", raising=False)
     told = extrecon("doctor", folder=tmp_path)
-    assert "before RELION: export RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE=" in told
+    assert "Before RELION: export RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE=" in told
     assert "localdeblur" in told
     monkeypatch.setenv("RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE", "no-such-program --x")
     assert "'no-such-program' cannot be run" in extrecon("doctor", folder=tmp_path, code=1)
     monkeypatch.setenv("RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE", "relion_external_reconstruct")
     monkeypatch.setenv("EXTRECON_APLY", "never")
     assert "EXTRECON_APLY is not one of extrecon's" in extrecon("doctor", folder=tmp_path, code=extrecon_code())
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--regularizer localdeblurr", "Did you mean 'localdeblur'?"),
+        ("--set K=narrow", "'narrow' is not a number"),
+        ("--aply never", "unrecognized arguments: --aply"),
+        ("--mask absent.mrc", "--mask absent.mrc: no such file"),
+        ("--mask 'absent.mrc", "cannot be run"),
+    ],
+)
+def test_doctor_reads_the_options_inside_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, told: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    hook = tmp_path / ("extrecon-hook" if "'" not in options else "no-such-program")
+    if "'" not in options:
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(0o755)
+    monkeypatch.setenv("RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE", f"{hook} {options}")
+    assert told in extrecon("doctor", folder=tmp_path, code=1)
 
 
 def extrecon_code() -> int:

@@ -184,6 +184,19 @@ def test_weights_are_loaded_before_local_search_begins(daemon: Daemon, own_plugi
     assert record(files)["facts"] == {"weight": 0.5, "warm": True, "by": warm}
 
 
+def test_torch_works_in_a_fork_as_anywhere(shared_daemon: Daemon, tmp_path: Path) -> None:
+    maps, threads = [], []
+    for way in ("auto", "auto", "off"):
+        files = write_job(tmp_path / way)
+        call(files, "--daemon", way, "--regularizer", "torch")
+        maps.append(read_map(files.result).density)
+        threads.append(record(files)["facts"]["threads"])
+        if way == "auto":  # the first call loads the weights itself, the second finds them
+            wait_for(lambda: "torch" in shared_daemon.status()["warm"]["prepared"])
+    assert all(np.array_equal(one, maps[0]) for one in maps)
+    assert set(threads) == {len(os.sched_getaffinity(0))}
+
+
 def test_changed_weights_mean_a_new_daemon(daemon: Daemon, own_plugins: Path, tmp_path: Path) -> None:
     files = write_job(tmp_path / "job")
     call(files, "--regularizer", "weighted")

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.ndimage
@@ -69,6 +69,31 @@ class Crashes(_Plugin):
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         os.kill(os.getpid(), signal.SIGSEGV)
         raise AssertionError
+
+
+class Torch(_Plugin):
+    """Computes with torch, on weights that were loaded before the fork."""
+
+    def __init__(self) -> None:
+        self._layer: Any = None
+
+    def prepare(self) -> Sequence[Path]:
+        import torch
+
+        torch.manual_seed(1)
+        self._layer = torch.nn.Conv3d(1, 64, 5, padding=2)
+        with torch.no_grad():
+            self._layer.weight.fill_(1 / 125)
+        return ()
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        import torch
+
+        if self._layer is None:
+            self.prepare()
+        with torch.no_grad():
+            smooth = self._layer(torch.from_numpy(half_map.density)[None, None]).mean(dim=(0, 1))
+        return Regularized(smooth.numpy(), {"threads": torch.get_num_threads()})
 
 
 class LeavesAChild(_Plugin):
