@@ -134,7 +134,7 @@ class _Running:
         with self._signals_forwarded():
             self._start()
             if self._shows and self._refinement is not None:
-                follow(self._refinement, self._is_over)
+                follow(self._refinement, self._is_over, transient=True)  # the summary shows it all
             code = self._process.wait() if self._process else _NOT_FOUND
         return code if code >= 0 else _SIGNAL_EXIT_BASE - code
 

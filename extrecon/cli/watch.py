@@ -42,16 +42,19 @@ def command(
         raise typer.Exit(130) from None
 
 
-def follow(refinement: RefinementFolder, is_over: Callable[[], bool]) -> None:
-    """Show a refinement until ``is_over`` says that it is."""
+def follow(refinement: RefinementFolder, is_over: Callable[[], bool], *, transient: bool = False) -> None:
+    """Show a refinement until ``is_over`` says that it is; ``transient`` clears a live table away at the end."""
     if console.is_terminal:
-        _follow_live(refinement, is_over)
+        _follow_live(refinement, is_over, transient)
     else:
         _follow_in_lines(refinement, is_over)
 
 
-def _follow_live(refinement: RefinementFolder, is_over: Callable[[], bool]) -> None:
-    with Live(console=console, refresh_per_second=2) as live, Waiting(refinement.folder) as waiting:
+def _follow_live(refinement: RefinementFolder, is_over: Callable[[], bool], transient: bool) -> None:
+    with (
+        Live(console=console, refresh_per_second=2, transient=transient) as live,
+        Waiting(refinement.folder) as waiting,
+    ):
         while True:
             over = is_over()
             live.update(view(refinement.iterations(), str(refinement.folder), None if over else console.height))
