@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _REGULARIZED, _FALLBACK = "#b7e1c3", "#f2b8b0"
 # The halves mostly have one resolution: a ring around a dot shows both.
-_HALF_STYLES = {1: ("tab:blue", "o", "-", 10.0), 2: ("tab:orange", ".", "--", 8.0), None: ("black", "D", "", 7.0)}
+_HALF_STYLES = {1: ("tab:blue", "o", "-", 10.0), 2: ("tab:orange", ".", "--", 8.0), None: ("black", "D", "-", 7.0)}
 
 
 def draw_refinement(path: Path, iterations: Sequence[Iteration], title: str) -> None:
