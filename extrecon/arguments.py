@@ -30,6 +30,20 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str], working_director
     return parsed.star, resolve(vars(parsed), parsed.set, environ, parsed.config, working_directory)
 
 
+def parse_options(arguments: Sequence[str], environ: Mapping[str, str], working_directory: Path) -> Options:
+    """Return the effective options of a command line that names no STAR file.
+
+    Raises
+    ------
+    UsageError : as `parse`; or there is a word that is no option.
+    """
+    stray = "FILE.star"
+    parsed, rest = _parser().parse_known_args([*arguments, stray])
+    if rest or str(parsed.star) != stray:
+        raise UsageError(f"'{rest[0] if rest else parsed.star}' is not one of the hook's options")
+    return resolve(vars(parsed), parsed.set, environ, parsed.config, working_directory)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="extrecon-hook",

@@ -12,7 +12,8 @@
     ├── OutputError          6   a result could not be written
     ├── DeviceError          7   the asked-for device makes no sense
     │   └── DeviceMissingError 7 … or is not there
-    └── WorkerDiedError      8   the working process was killed before it had a map to return
+    ├── WorkerDiedError      8   the working process was killed before it had a map to return
+    └── DaemonError          9   the daemon cannot be used
 
 An interrupted program leaves with 128 plus the signal's number, as a shell would. Standard library only: the
 hook imports this file before anything else.
@@ -81,3 +82,9 @@ class WorkerDiedError(ExtreconError):
     """The working process ended before it had any map to return."""
 
     exit_code = 8
+
+
+class DaemonError(ExtreconError):
+    """The daemon cannot be started, reached or trusted; the hook then works by itself."""
+
+    exit_code = 9

@@ -33,3 +33,10 @@ def replacing(path: Path) -> Iterator[Path]:
 def temporary_prefix(path: Path) -> str:
     """Return how the names of temporary files for ``path`` begin."""
     return f".{path.name}"
+
+
+def remove_temporary_files(star: Path, pid: int) -> None:
+    """Remove what a process that was killed at work on ``star`` had not finished writing beside it."""
+    prefix = temporary_prefix(star.with_suffix(""))
+    for path in star.parent.glob(f"{prefix}*.{pid}.tmp"):
+        path.unlink(missing_ok=True)

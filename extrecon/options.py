@@ -5,12 +5,10 @@ Standard library only: the hook resolves its options before it imports anything 
 
 from __future__ import annotations
 
-import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from extrecon.errors import UsageError
 
@@ -18,15 +16,16 @@ ENVIRONMENT_PREFIX = "EXTRECON_"
 CONFIG_FILE = "extrecon.toml"
 CONFIG_VARIABLE = "EXTRECON_CONFIG"
 SETTINGS_VARIABLE = "EXTRECON_SET"
+DAEMON_VARIABLES = ("EXTRECON_RUNTIME_DIR", "EXTRECON_IDLE_MINUTES")
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
 Value = str | int | float | bool
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at start
     """One option.
 
     Attributes
@@ -82,18 +81,19 @@ OPTIONS: tuple[Option, ...] = (
     Option("regularizer", "localdeblur", "Regularizer; `extrecon regularizers` lists them.", metavar="NAME"),
     Option("apply", "local-search", "When to regularize.", choices=("local-search", "always", "never")),
     Option("on-error", "plain", "After a failure: give RELION the plain map, or fail.", choices=("plain", "fail")),
+    Option("daemon", "auto", "Use the warm daemon, starting it if need be, or not.", choices=("auto", "off")),
     Option("device", "auto", "Where to compute: auto, cpu, cuda or cuda:N.", metavar="DEVICE"),
     Option("threads", 0, "CPU threads; 0 means all cores this process may use.", metavar="N"),
     Option("mask", "", "Particle mask, 0 to 1; else RELION's, else one made from the map.", metavar="MASK.mrc"),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
     Option("gate-wait", 5.0, "Seconds to wait for the files of the iteration before.", metavar="SECONDS"),
+    Option("half-wait", 120.0, "Seconds to wait for the other half, if both are needed.", metavar="SECONDS"),
 )
 _BY_KEY = {option.key: option for option in OPTIONS}
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """The effective options of one call.
 
     Attributes
@@ -106,8 +106,8 @@ class Options:
     """
 
     values: Mapping[str, Value]
-    settings: Mapping[str, Value] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Value] = _NOTHING
+    origins: Mapping[str, str] = _NOTHING
     warnings: Sequence[str] = ()
 
     def text(self, key: str) -> str:
@@ -160,7 +160,7 @@ def resolve(
     settings: dict[str, Value] = {}
     for origin, given in (
         (file_name, file_settings),
-        (SETTINGS_VARIABLE, parse_settings(shlex.split(environ.get(SETTINGS_VARIABLE, "")), SETTINGS_VARIABLE)),
+        (SETTINGS_VARIABLE, _settings_from_environment(environ)),
         ("flag", parse_settings(set_flags, "--set")),
     ):
         settings |= given
@@ -179,6 +179,15 @@ def parse_settings(texts: Sequence[str], origin: str) -> dict[str, Value]:
     return settings
 
 
+def _settings_from_environment(environ: Mapping[str, str]) -> dict[str, Value]:
+    given = environ.get(SETTINGS_VARIABLE)
+    if not given:
+        return {}
+    import shlex
+
+    return parse_settings(shlex.split(given), SETTINGS_VARIABLE)
+
+
 def _config_from_environment(environ: Mapping[str, str]) -> Path | None:
     given = environ.get(CONFIG_VARIABLE)
     return Path(given) if given else None
@@ -189,6 +198,8 @@ def _read_config(config: Path | None, working_directory: Path) -> tuple[dict[str
     name = str(config or CONFIG_FILE)
     if config is None and not path.is_file():
         return {}, {}, name
+    import tomllib
+
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -204,7 +215,7 @@ def _read_config(config: Path | None, working_directory: Path) -> tuple[dict[str
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE, SETTINGS_VARIABLE}
+    known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE, SETTINGS_VARIABLE, *DAEMON_VARIABLES}
     return [
         f"the environment variable {name} is not one of extrecon's and has no effect"
         for name in sorted(environ)

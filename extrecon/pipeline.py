@@ -7,7 +7,8 @@ go on with it.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from extrecon.errors import DeviceMissingError, ExtreconError, MapError, OutputE
 from extrecon.files import replacing, temporary_prefix
 from extrecon.fourier.compute import Compute, compute_for, cpu
 from extrecon.fourier.masks import particle_mask
+from extrecon.halves import HalfExchange, exchange_folder
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
 from extrecon.options import Options
 from extrecon.reconstruct import Geometry, reconstruct
-from extrecon.record import Record, maps_of_last_attempt, record_path
+from extrecon.record import Record, log_lines, maps_of_last_attempt, record_path
 from extrecon.regularizer import Context, Progress, Regularized, Regularizer, load, no_progress, settings_for
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.gate import Decision, decide
@@ -36,6 +38,9 @@ MASK_TOLERANCE = 1e-3
 Say = Callable[[str], None]
 """Takes one line for RELION's log."""
 
+Aside = Callable[[], AbstractContextManager[None]]
+"""Entered while a call only waits, so that others may use the device."""
+
 
 @dataclass
 class _Call:
@@ -48,13 +53,21 @@ class _Call:
     record: Record
     working_directory: Path
     progress: Progress
+    aside: Aside
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and tell that it has begun."""
+        self.progress(name, 0.0)
+        with self.record.stage(name):
+            yield
 
     @property
     def pixel_size_angstrom(self) -> float | None:
         return self.job.pixel_size_angstrom or self.state.pixel_size_angstrom
 
     def write(self, path: Path, values: npt.NDArray[np.float32]) -> None:
-        with self.record.stage("write"):
+        with self.stage("write"):
             write_volume(path, values, self.pixel_size_angstrom or 0.0)
 
     def beside(self, ending: str) -> Path:
@@ -66,7 +79,14 @@ class _Call:
 
 
 def run_job(
-    star: Path, options: Options, working_directory: Path, say: Say, progress: Progress = no_progress
+    star: Path,
+    options: Options,
+    working_directory: Path,
+    say: Say,
+    progress: Progress = no_progress,
+    *,
+    served_by: str = "",
+    aside: Aside = nullcontext,
 ) -> Record:
     """Do what RELION asks for in ``star`` and return the record, which is also written beside the result.
 
@@ -77,6 +97,8 @@ def run_job(
     working_directory : RELION's; the paths in the STAR file are relative to it
     say : gets one line about the call, and one more for each warning
     progress : gets stages and fractions
+    served_by : for the record: who does this work
+    aside : entered while the call only waits for the other half
 
     Raises
     ------
@@ -87,17 +109,18 @@ def run_job(
         options={**options.values, "set": dict(options.settings)},
         origins=dict(options.origins),
         warnings=list(options.warnings),
+        daemon=served_by,
     )
     try:
         _remove_stale(star, None)
-        _run(star, options, working_directory, record, progress)
+        _run(star, options, working_directory, record, progress, aside)
     except Exception as error:
         record.outcome, record.reason = "failed", str(error)
         record.error = {"text": str(error), "traceback": traceback.format_exc()}
         _write_failure_record(star, record)
         raise
     finally:
-        for line in _log_lines(record, star):
+        for line in log_lines(record, star):
             say(line)
     return record
 
@@ -109,13 +132,16 @@ def _write_failure_record(star: Path, record: Record) -> None:
         record.warnings.append(f"the record could not be written: {error}")
 
 
-def _run(star: Path, options: Options, working_directory: Path, record: Record, progress: Progress) -> None:
+def _run(
+    star: Path, options: Options, working_directory: Path, record: Record, progress: Progress, aside: Aside
+) -> None:
+    progress("read", 0.0)
     with record.stage("read"):
         job = read_job(star, working_directory)
         state = _search_state(job, options)
     _remove_stale(star, job)
     compute = _compute(options, record)
-    call = _Call(job, state, options, compute, record, working_directory, progress)
+    call = _Call(job, state, options, compute, record, working_directory, progress, aside)
     decision = decide(job, state, options.text("apply"))  # type: ignore[arg-type]
     _describe(call, decision)
     plain = _reconstruct(call)
@@ -186,12 +212,11 @@ def _reconstruct(call: _Call) -> npt.NDArray[np.float32]:
     job = call.job
     geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
     accumulators = AccumulatorFiles(job, geometry.accumulator_shape)
-    call.progress("reconstruct", 0.0)
 
     def on(compute: Compute) -> npt.NDArray[np.float32]:
         return reconstruct(accumulators, geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
 
-    with call.record.stage("reconstruct"):
+    with call.stage("reconstruct"):
         try:
             return on(call.compute)
         except RuntimeError as error:  # what torch raises when the device's memory is full
@@ -221,8 +246,6 @@ def _load_regularizer(call: _Call) -> tuple[Regularizer, Context]:
     regularizer: Regularizer = load(name)
     settings = settings_for(regularizer.parameters, call.options.settings, f"The regularizer {name}")
     call.record.regularizer = {"name": name, "version": regularizer.version, "settings": settings}
-    if regularizer.needs_both_halves:
-        raise RegularizerError(f"{name} needs both half-maps at once, which the hook does not offer.")
     context = Context(
         settings=settings,
         half_map_fsc=call.job.half_map_fsc,
@@ -276,25 +299,55 @@ def _name(call: _Call) -> str:
 
 def _regularize(call: _Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     record = call.record
-    with record.stage("load regularizer"):
+    with call.stage("load regularizer"):
         regularizer, context = _load_regularizer(call)
     if call.pixel_size_angstrom is None:
         raise RegularizerError("the pixel size is unknown: neither the STAR file nor the model file tells it.")
     half_map = HalfMap(plain, call.pixel_size_angstrom)
     if regularizer.uses_mask:
-        with record.stage("mask"):
+        with call.stage("mask"):
             mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
             context = replace(context, mask=mask)
+    if regularizer.needs_both_halves:
+        with _other_half(call, half_map) as other:
+            return _with_safeguards(call, half_map, regularizer, replace(context, other_half=other))
+    return _with_safeguards(call, half_map, regularizer, context)
+
+
+@contextmanager
+def _other_half(call: _Call, half_map: HalfMap) -> Iterator[HalfMap]:
+    """Yield the other half's plain map, having offered this one's.
+
+    Raises
+    ------
+    RegularizerError : there is no other half, it did not come in time, or it is of another size.
+    """
+    folder, half, record = exchange_folder(call.job), 1 if call.record.half == 1 else 2, call.record
+    with HalfExchange(folder, half) as exchange:
+        exchange.offer(call.beside("plain"))
+        with call.stage("wait for the other half"), call.aside():
+            path = exchange.await_other(call.options.number("half_wait"))
+        other = read_map(path, half_map.pixel_size_angstrom)
+        if other.box != half_map.box:
+            raise RegularizerError(f"half{half} is {half_map.box}³ voxels, but the other half is {other.box}³.")
+        record.other_half = {"waited_seconds": record.seconds["wait for the other half"]}
+        yield other
+
+
+def _with_safeguards(
+    call: _Call, half_map: HalfMap, regularizer: Regularizer, context: Context
+) -> npt.NDArray[np.float32]:
+    call.progress(f"regularize with {_name(call)}", 0.0)
     outcome = regularize_safely(
         half_map,
         regularizer,
         context,
         shell_scale=call.options.flag("shell_scale"),
         fsc_cutoff=call.options.flag("fsc_cutoff"),
-        record=record,
+        record=call.record,
     )
     for name, values in outcome.maps.items():
-        record.maps.append(call.beside(name).name)
+        call.record.maps.append(call.beside(name).name)
         call.write(call.beside(name), np.asarray(values, dtype=np.float32))
     return np.asarray(outcome.density, dtype=np.float32)
 
@@ -357,20 +410,3 @@ def find_mask(
     if low < -MASK_TOLERANCE or high > 1 + MASK_TOLERANCE or high < 0.5:
         raise MapError(f"{path}: a mask runs from 0 to 1, but this map runs from {low:.3g} to {high:.3g}.")
     return np.asarray(mask.density, dtype=np.float32), f"{path} ({origin})"
-
-
-def _log_lines(record: Record, star: Path) -> list[str]:
-    where = f"it{record.iteration:03d}" if record.iteration is not None else star.stem
-    if record.half:
-        where += f" half{record.half}"
-    if record.kind:
-        where += f" {record.kind}{record.number:03d}"
-    seconds = sum(record.seconds.values())
-    told = {
-        "plain": f"plain map ({record.reason})",
-        "regularized": f"regularized with {(record.regularizer or {}).get('name')} ({record.reason})",
-        "fallback": f"WARNING: PLAIN MAP RETURNED ({record.reason})",
-    }.get(record.outcome, f"ERROR: no map returned: {record.reason}")
-    lines = [f"extrecon {where}: {told.rstrip('.')}, {seconds:.1f} s"]
-    lines += [f"extrecon {where}: warning: {warning}" for warning in record.warnings]
-    return lines

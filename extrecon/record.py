@@ -39,6 +39,9 @@ class Record:
     box, current_size, padding_factor, pixel_size_angstrom : sizes of the reconstruction
     map_term : whether tau2 entered the reconstruction
     device : where the work was done
+    daemon : who did it: "warm", the daemon that ran; "started", one started for this call; "restarted: …" for a
+        reason; "in-process: …", without one for a reason; "off", as asked; empty for a standalone command
+    other_half : how the other half-map came, for a regularizer that needs both: then the halves are not independent
     mask : which mask the regularizer had
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
@@ -67,6 +70,8 @@ class Record:
     pixel_size_angstrom: float | None = None
     map_term: bool | None = None
     device: str | None = None
+    daemon: str = ""
+    other_half: dict[str, Any] | None = None
     mask: str | None = None
     safeguards: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -109,6 +114,30 @@ def maps_of_last_attempt(stem: Path) -> list[str]:
         return []
     # Only this job's own files: a damaged record must not make anything else disappear.
     return [name for name in maps if isinstance(name, str) and name.startswith(stem.name) and "/" not in name]
+
+
+def log_lines(record: Record, star: Path) -> list[str]:
+    """Return what RELION's log is told about a call: one line, and one for each warning."""
+    where = f"it{record.iteration:03d}" if record.iteration is not None else star.stem
+    if record.half:
+        where += f" half{record.half}"
+    if record.kind:
+        where += f" {record.kind}{record.number:03d}"
+    seconds = sum(record.seconds.values())
+    told = {
+        "plain": f"plain map ({record.reason})",
+        "regularized": f"regularized with {(record.regularizer or {}).get('name')} ({record.reason})",
+        "fallback": f"WARNING: PLAIN MAP RETURNED ({record.reason})",
+    }.get(record.outcome, f"ERROR: no map returned: {record.reason}")
+    lines = [f"extrecon {where}: {told.rstrip('.')}, {seconds:.1f} s{_server(record)}"]
+    lines += [f"extrecon {where}: warning: {warning}" for warning in record.warnings]
+    return lines
+
+
+def _server(record: Record) -> str:
+    return {"": "", "off": "", "warm": ", warm", "started": ", daemon started"}.get(
+        record.daemon, f", {record.daemon}"
+    )
 
 
 def _plain(value: Any) -> Any:

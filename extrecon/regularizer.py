@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -149,6 +150,18 @@ class Regularizer(ABC):
     uses_mask: ClassVar[bool] = False
     needs_both_halves: ClassVar[bool] = False
 
+    def prepare(self) -> Sequence[Path]:
+        """Load what every call needs, such as weights, before there is a map to work on.
+
+        The daemon calls it ahead of time and forks the instance for each job; elsewhere it is not called at all.
+        It must not compute, start threads, or touch a GPU: a forked process can use none of them.
+
+        Returns
+        -------
+        The files that were read: when one of them changes, the daemon starts afresh.
+        """
+        return ()
+
     @abstractmethod
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         """Return the regularized density of ``half_map``, and what is worth telling about it."""
@@ -203,13 +216,23 @@ def available(group: str = REGULARIZER_GROUP) -> dict[str, EntryPoint]:
     return {e.name: e for e in sorted(entry_points(group=group), key=lambda e: e.name)}
 
 
+_kept: dict[tuple[str, str], Any] = {}
+
+
+def keep(name: str, plugin: Any, group: str = REGULARIZER_GROUP) -> None:
+    """Have `load` return this very instance from now on: it has been prepared."""
+    _kept[group, name] = plugin
+
+
 def load(name: str, group: str = REGULARIZER_GROUP) -> Any:
-    """Return a new instance of the plugin ``name``.
+    """Return a new instance of the plugin ``name``, or the one that was kept.
 
     Raises
     ------
     RegularizerError : no plugin of that name is installed, or it cannot be imported.
     """
+    if (group, name) in _kept:
+        return _kept[group, name]
     found = available(group)
     if name not in found:
         listed = ", ".join(found) or "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def relion_programs() -> None:
     """Skip where RELION is not installed."""
     if shutil.which("relion_refine") is None:
         pytest.skip("RELION is not installed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_daemon_unless_asked_for() -> Iterator[None]:
+    """Keep the tests from starting daemons, and from finding the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXTRECON_DAEMON", "off")
+        patch.setenv("EXTRECON_RUNTIME_DIR", "/nowhere/extrecon")
+        yield
 
 
 PLUGINS = Path(__file__).resolve().parent / "plugins"

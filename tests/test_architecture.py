@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "hook",
     "cli",
+    "daemon",
+    "supervisor",
     "pipeline",
+    "halves",
     "validate",
     "regularizer",
     "reconstruct",
@@ -24,13 +27,30 @@ ORDER = (
     "fourier",
     "maps",
     "arguments",
+    "fallback",
     "options",
     "record",
+    "relion_log",
+    "processes",
+    "devices",
     "files",
     "errors",
 )
 PUBLIC_TO_REGULARIZERS = {"regularizer", "maps", "fourier", "errors"}
-STANDARD_LIBRARY_ONLY = ("hook", "arguments", "options", "record", "files", "errors")
+STANDARD_LIBRARY_ONLY = (
+    "hook",
+    "daemon.client",
+    "supervisor",
+    "arguments",
+    "fallback",
+    "options",
+    "record",
+    "relion_log",
+    "processes",
+    "devices",
+    "files",
+    "errors",
+)
 
 
 def modules(package: str) -> list[Path]:

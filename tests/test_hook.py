@@ -138,6 +138,21 @@ def test_a_stopped_hook_stops_its_work_and_cleans_up(number: signal.Signals, tmp
     assert litter(files) == []
 
 
+def test_a_killed_hook_takes_its_work_along(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process = subprocess.Popen([HOOK, "--regularizer", "sleeps", files.star.name], cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "asleep").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (child,) = _children(process.pid)
+    process.kill()
+    process.wait()
+    while Path(f"/proc/{child}").exists() and " Z " not in Path(f"/proc/{child}/stat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def _children(pid: int) -> list[int]:
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("plugins")
 
 
 def options(folder: Path, *set_: str, **flags: Any) -> Options:
-    return resolve({"gate_wait": 0.0, **flags}, set_, {}, None, folder)
+    return resolve({"gate_wait": 0.0, "half_wait": 0.3, **flags}, set_, {}, None, folder)
 
 
 def run(files: JobFiles, *set_: str, **flags: Any) -> tuple[Record, list[str]]:
@@ -143,7 +143,7 @@ FAILURES = [
     ("wrong-shape", SafeguardError, "22×22×22 voxels for a half-map of 24×24×24"),
     ("shifts", SafeguardError, "shifted the map by 1.00 px"),
     ("greedy", MemoryError, "allocate"),
-    ("both", RegularizerError, "needs both half-maps"),
+    ("both", RegularizerError, "half2 did not come within 0.3 s"),
     ("broken-import", RegularizerError, "cannot be loaded"),
     ("no-such", RegularizerError, "'no-such' is not installed. Installed: "),
 ]

@@ -6,8 +6,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from extrecon.maps import read_map
 
 DEMO = Path(__file__).resolve().parents[1] / "scripts" / "demo_data"
 HOOK = str(Path(sys.executable).with_name("extrecon-hook"))
+EXTRECON = str(Path(sys.executable).with_name("extrecon"))
 PLUGINS = Path(__file__).resolve().parent / "plugins"
 LOCAL_ORDER = 3
 
@@ -57,27 +62,43 @@ class Refinement:
 
 
 def refine(folder: Path, hook: str) -> Refinement:
+    return finish(folder, start(folder, [], {"RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE": hook}))
+
+
+def start(folder: Path, before: list[str], variables: dict[str, str]) -> subprocess.Popen[str]:
+    """Start a refinement, with words before the command."""
     (folder / "job").mkdir(parents=True)
     for name in ("particles.star", "particles.mrcs", "reference.mrc"):
         shutil.copy(DEMO / name, folder)
     options = (DEMO / "refine.txt").read_text().split()
     environ = os.environ | {
-        "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE": hook,
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "PYTHONPATH": str(PLUGINS),
+        **variables,
     }
-    ran = subprocess.run(
-        ["mpirun", "--oversubscribe", "-n", "3", "relion_refine_mpi", *options],
+    return subprocess.Popen(
+        [*before, "mpirun", "--oversubscribe", "-n", "3", "relion_refine_mpi", *options],
         cwd=folder,
         env=environ,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=900,
-        check=False,
     )
-    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    return Refinement(folder / "job", ran.stdout)
+
+
+def finish(folder: Path, process: subprocess.Popen[str]) -> Refinement:
+    log, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, log[-3000:]
+    return Refinement(folder / "job", log)
+
+
+@pytest.fixture
+def runtime() -> Iterator[dict[str, str]]:
+    """The variables that give a test a daemon of its own; it must be gone in the end."""
+    folder = Path(tempfile.mkdtemp(prefix="ext-", dir="/tmp"))
+    yield {"EXTRECON_RUNTIME_DIR": str(folder), "EXTRECON_DAEMON": "auto"}
+    assert not folder.exists()
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +106,54 @@ def with_relions_program(tmp_path_factory: pytest.TempPathFactory) -> Refinement
     return refine(tmp_path_factory.mktemp("relion") / "run", "relion_external_reconstruct")
 
 
-def test_identity_refines_as_relions_own_program(with_relions_program: Refinement, tmp_path: Path) -> None:
-    ours = refine(tmp_path / "run", f"{HOOK} --regularizer identity")
+@pytest.fixture(scope="module")
+def with_localdeblur(tmp_path_factory: pytest.TempPathFactory) -> Refinement:
+    return refine(tmp_path_factory.mktemp("localdeblur") / "run", f"{HOOK} --regularizer localdeblur")
+
+
+def test_identity_under_extrecon_run_refines_as_relions_own_program(
+    with_relions_program: Refinement, runtime: dict[str, str], tmp_path: Path
+) -> None:
+    process = start(tmp_path / "run", [EXTRECON, "run", "--regularizer", "identity", "--"], runtime)
+    ours = finish(tmp_path / "run", process)
     assert ours.resolutions() == with_relions_program.resolutions()
     expected = with_relions_program.final_map()
     assert np.linalg.norm(ours.final_map() - expected) < 1e-3 * np.linalg.norm(expected)
     check_records(ours)
+    assert {r["daemon"] for r in ours.records()} == {"warm"}
+    assert "joined: plain" in ours.log
+    assert "RELION never called" not in ours.log
+    assert (ours.folder / "run_extrecon.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_localdeblur_regularizes_in_local_search_alone(tmp_path: Path) -> None:
-    check_records(refine(tmp_path / "run", f"{HOOK} --regularizer localdeblur"))
+def test_localdeblur_regularizes_in_local_search_alone(with_localdeblur: Refinement) -> None:
+    check_records(with_localdeblur)
+    assert {r["daemon"] for r in with_localdeblur.records()} == {"off"}
+
+
+def test_the_daemon_killed_in_iteration_5_changes_no_map(
+    with_localdeblur: Refinement, runtime: dict[str, str], tmp_path: Path
+) -> None:
+    process = start(tmp_path / "run", [EXTRECON, "run", "--regularizer", "localdeblur", "--"], runtime)
+    called = tmp_path / "run" / "job" / "run_it005_half1_class001_external_reconstruct.star"
+    while not called.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    status = next(Path(runtime["EXTRECON_RUNTIME_DIR"]).glob("*.json"))
+    os.kill(json.loads(status.read_text())["pid"], signal.SIGKILL)
+    ours = finish(tmp_path / "run", process)
+    check_records(ours)
+    served = [(r["iteration"], r["daemon"]) for r in ours.records()]
+    assert {daemon for iteration, daemon in served if iteration < 5} == {"warm"}
+    assert {daemon for iteration, daemon in served if iteration in (5, 6)} != {"warm"}
+    assert {daemon for iteration, daemon in served if iteration > 6} == {"warm"}
+    assert ours.resolutions() == with_localdeblur.resolutions()
+    maps = sorted(path.name for path in ours.folder.glob("*_class001.mrc"))
+    assert len(maps) > 10
+    for name in maps:
+        assert np.array_equal(
+            read_map(ours.folder / name).density, read_map(with_localdeblur.folder / name).density
+        )
 
 
 def check_records(run: Refinement) -> None:

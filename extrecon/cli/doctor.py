@@ -20,7 +20,10 @@ from rich.table import Table
 from extrecon import __version__
 from extrecon.arguments import parse
 from extrecon.cli.console import console
-from extrecon.errors import ExtreconError, UsageError
+from extrecon.cli.daemon import describe
+from extrecon.daemon import client
+from extrecon.daemon.place import find_place
+from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.fourier.compute import available_cores, compute_for
 from extrecon.options import OPTIONS, Options
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load, settings_for
@@ -74,6 +77,7 @@ def examine() -> Iterator[Finding]:
     yield _mpi()
     yield _variable()
     yield from _options()
+    yield _daemon()
     yield from _plugins()
 
 
@@ -188,6 +192,19 @@ def _chosen(options: Options) -> Finding:
         return Finding("chosen", "bad", f"--mask {mask}: no such file", advice)
     when = {"local-search": "in local search", "always": "always", "never": "never"}[options.text("apply")]
     return Finding("chosen", "good", f"{name}, applied {when}")
+
+
+def _daemon() -> Finding:
+    place = find_place(os.environ)
+    try:
+        told = client.ask({"verb": "status"}, os.environ)
+        if told is not None:
+            return Finding("daemon", "good", "; ".join(describe(told)[:2]))
+        if place.folder.exists():
+            place.prepare()
+    except DaemonError as error:
+        return Finding("daemon", "note", str(error), "without a daemon each call takes seconds longer")
+    return Finding("daemon", "good", f"not running; the first call starts it, in {place.folder}")
 
 
 def _plugins() -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from extrecon import __version__
-from extrecon.cli import doctor, local_resolution, reconstruct, regularize, regularizers
+from extrecon.cli import daemon, doctor, local_resolution, reconstruct, regularize, regularizers, run, watch
 from extrecon.cli.console import errors
 from extrecon.errors import ExtreconError
 
@@ -23,6 +23,9 @@ app.command("regularize")(regularize.command)
 app.command("local-resolution")(local_resolution.command)
 app.command("regularizers")(regularizers.command)
 app.command("doctor")(doctor.command)
+app.command("run", cls=run.RawCommand)(run.command)
+app.command("watch")(watch.command)
+app.add_typer(daemon.app, name="daemon")
 
 
 def _show_version(wanted: bool) -> None:

@@ -11,7 +11,6 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import array_api_compat.numpy
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from extrecon.devices import nvidia_driver_is_loaded
 from extrecon.errors import DeviceError, DeviceMissingError
 from extrecon.fourier.memory import keep_freed_memory
 
@@ -227,7 +227,7 @@ def compute_for(device: str, threads: int = 0) -> Compute:
     ------
     DeviceError : the device is unknown or not there.
     """
-    if device == "cpu" or (device == "auto" and not _nvidia_driver_is_loaded()):
+    if device == "cpu" or (device == "auto" and not nvidia_driver_is_loaded()):
         return cpu(threads)
     if device == "auto":
         try:
@@ -237,8 +237,3 @@ def compute_for(device: str, threads: int = 0) -> Compute:
     if device == "cuda" or device.startswith("cuda:"):
         return TorchCompute("cuda:0" if device == "cuda" else device)
     raise DeviceError(f"--device {device}: choose auto, cpu, cuda or cuda:N.")
-
-
-def _nvidia_driver_is_loaded() -> bool:
-    """Tell whether asking torch for CUDA is worth the seconds that importing it takes."""
-    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()

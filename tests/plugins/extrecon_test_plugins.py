@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.ndimage
@@ -71,6 +71,42 @@ class Crashes(_Plugin):
         raise AssertionError
 
 
+class Torch(_Plugin):
+    """Computes with torch, on weights that were loaded before the fork."""
+
+    def __init__(self) -> None:
+        self._layer: Any = None
+
+    def prepare(self) -> Sequence[Path]:
+        import torch
+
+        torch.manual_seed(1)
+        self._layer = torch.nn.Conv3d(1, 64, 5, padding=2)
+        with torch.no_grad():
+            self._layer.weight.fill_(1 / 125)
+        return ()
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        import torch
+
+        if self._layer is None:
+            self.prepare()
+        with torch.no_grad():
+            smooth = self._layer(torch.from_numpy(half_map.density)[None, None]).mean(dim=(0, 1))
+        return Regularized(smooth.numpy(), {"threads": torch.get_num_threads()})
+
+
+class LeavesAChild(_Plugin):
+    """Is killed, and something that it started lives on with everything it had open."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        if os.fork() == 0:
+            time.sleep(4)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
 class Sleeps(_Plugin):
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         Path("asleep").touch()
@@ -84,7 +120,60 @@ class Greedy(_Plugin):
 
 
 class NeedsBoth(_Plugin):
+    """A real one: leans a little towards the other half."""
+
     needs_both_halves: ClassVar[bool] = True
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        assert context.other_half is not None
+        return Regularized(0.75 * half_map.density + 0.25 * context.other_half.density)
+
+
+class Waits(_Plugin):
+    """Says that it is at work, and goes on when a file tells it to."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        Path("waiting").write_text(str(os.getpid()))
+        while not Path("go").exists():
+            time.sleep(0.02)
+        return Regularized(scipy.ndimage.gaussian_filter(half_map.density, 0.7, mode="wrap"))
+
+
+class Tells(_Plugin):
+    """Tells what it sees of the process it runs in."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        print("printed by a plugin")  # noqa: T201  as plugins do
+        umask = os.umask(0)
+        os.umask(umask)
+        facts = {
+            "folder": str(Path.cwd()),
+            "umask": umask,
+            "compute": context.compute.name,
+            "cores": sorted(os.sched_getaffinity(0)),
+            "variable": os.environ.get("A_VARIABLE"),
+        }
+        return Regularized(half_map.density, facts)
+
+
+class Weighted(_Plugin):
+    """Has weights: loaded ahead of time if somebody asks for it, else when they are needed."""
+
+    def __init__(self) -> None:
+        self._weight: float | None = None
+        self._prepared_by = 0
+
+    def prepare(self) -> Sequence[Path]:
+        path = Path(__file__).with_name("weights.txt")
+        self._weight = float(path.read_text())
+        self._prepared_by = os.getpid()
+        return [path]
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        warm = self._weight is not None
+        if not warm:
+            self.prepare()
+        return Regularized(half_map.density, {"weight": self._weight, "warm": warm, "by": self._prepared_by})
 
 
 class Masked(_Plugin):

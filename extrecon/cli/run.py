@@ -1,0 +1,208 @@
+"""``extrecon run``: a RELION command with everything around it that extrecon needs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from extrecon.arguments import parse_options
+from extrecon.cli import progress
+from extrecon.cli.console import console, errors
+from extrecon.cli.daemon import start_daemon, stop_daemon
+from extrecon.cli.watch import follow
+from extrecon.errors import DaemonError, ExtreconError, UsageError
+from extrecon.relion.history import Iteration, RefinementFolder
+
+VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
+FLAG = "--external_reconstruct"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+_NOT_FOUND, _SIGNAL_EXIT_BASE = 127, 128
+
+
+class RawCommand(TyperCommand):
+    """Takes its words as they are: what follows ``--`` belongs to RELION."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words, after looking for --help among our own."""
+        own = args[: args.index("--")] if "--" in args else args
+        if not args or "--help" in own:
+            typer.echo(ctx.get_help())
+            ctx.exit(0 if args else UsageError.exit_code)
+        ctx.params, ctx.args = {}, list(args)
+        return []
+
+
+def command(context: typer.Context) -> None:
+    """Run RELION with extrecon: extrecon run [hook options] -- mpirun -n 3 relion_refine_mpi ….
+
+    Sets the variable that RELION reads, starts the daemon, shows the refinement as `extrecon watch` does, passes
+    signals and the exit code through, and ends with a summary and a picture of it. The options are those of
+    extrecon-hook. On a terminal RELION's own output goes to a file beside its results.
+    """
+    own, words = _split(context.args)
+    options = parse_options(own, os.environ, Path.cwd())
+    refinement = _refinement_of(words)
+    use_daemon = options.text("daemon") == "auto"
+    before = refinement.records() if refinement else {}
+    with _daemon(use_daemon):
+        code = _Running(words, _environment(own), refinement).wait()
+    if refinement is not None:
+        _summarize(refinement, before, code)
+    elif code == 0:
+        console.print("The command names no output with --o, so there is nothing to sum up.")
+    raise typer.Exit(code)
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    if "--" not in words:
+        raise UsageError("extrecon run needs a command: extrecon run [options] -- mpirun -n 3 relion_refine_mpi …")
+    position = list(words).index("--")
+    own, command_words = list(words[:position]), list(words[position + 1 :])
+    if not command_words:
+        raise UsageError("there is no command after --.")
+    # A command may be a whole shell line in one word, as in: bash -c "…".
+    if not any(FLAG in word for word in command_words):
+        raise UsageError(
+            f"the command lacks {FLAG}: RELION would reconstruct by itself and never call extrecon. "
+            f"Add {FLAG} to it: {shlex.join(command_words)}"
+        )
+    return own, command_words
+
+
+def _refinement_of(words: Sequence[str]) -> RefinementFolder | None:
+    """Return the folder that RELION will write to, from its --o."""
+    split = [part for word in words for part in (shlex.split(word) if FLAG in word else [word])]
+    for option, value in pairwise(split):
+        if option == "--o":
+            target = Path(value)
+            return RefinementFolder(target.parent, target.name)
+    return None
+
+
+def _environment(own: Sequence[str]) -> dict[str, str]:
+    hook = shutil.which("extrecon-hook", path=str(Path(sys.executable).parent)) or shutil.which("extrecon-hook")
+    if hook is None:
+        raise UsageError("extrecon-hook is not installed beside this Python; install extrecon again.")
+    return os.environ | {VARIABLE: shlex.join([hook, *own])}
+
+
+@contextmanager
+def _daemon(wanted: bool) -> Iterator[None]:
+    """Have a daemon, unless it is not wanted; stop it afterwards if it was started here."""
+    started = False
+    if wanted:
+        try:
+            started = start_daemon(dict(os.environ))
+        except DaemonError as error:
+            errors.print(f"[yellow]No daemon:[/] {error}. Each call works by itself.", highlight=False)
+    try:
+        yield
+    finally:
+        if started:
+            with suppress(DaemonError):
+                stop_daemon()
+
+
+class _Running:
+    """RELION's command while it runs."""
+
+    def __init__(
+        self, words: Sequence[str], environ: Mapping[str, str], refinement: RefinementFolder | None
+    ) -> None:
+        self._words = list(words)
+        self._environ = dict(environ)
+        self._refinement = refinement
+        self._shows = console.is_terminal and refinement is not None and refinement.folder.is_dir()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._received: int | None = None
+
+    def wait(self) -> int:
+        """Return the command's exit code; 128 + n after signal n, as a shell would."""
+        with self._signals_forwarded():
+            self._start()
+            if self._shows and self._refinement is not None:
+                follow(self._refinement, self._is_over, transient=True)  # the summary shows it all
+            code = self._process.wait() if self._process else _NOT_FOUND
+        return code if code >= 0 else _SIGNAL_EXIT_BASE - code
+
+    def _start(self) -> None:
+        try:
+            # A group of its own: a key on the terminal would reach it twice otherwise, once through us.
+            self._process = subprocess.Popen(
+                self._words,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                **self._log(),
+            )
+        except OSError as error:
+            raise UsageError(f"{self._words[0]}: cannot be run: {error.strerror}.") from error
+        if self._received is not None:
+            self._forward(self._received, None)
+
+    def _log(self) -> dict[str, Any]:
+        if not self._shows or self._refinement is None:
+            return {}
+        path = self._refinement.folder / f"{self._refinement.root}_relion.log"
+        console.print(f"RELION's output: {path}", highlight=False, soft_wrap=True)
+        return {"stdout": path.open("ab"), "stderr": subprocess.STDOUT}
+
+    def _is_over(self) -> bool:
+        return self._process is None or self._process.poll() is not None
+
+    @contextmanager
+    def _signals_forwarded(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self._forward) for number in _SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _forward(self, number: int, _frame: FrameType | None) -> None:
+        self._received = number
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+
+def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], code: int) -> None:
+    """Show the whole table, draw the picture, and say so if extrecon had no part in it."""
+    iterations = refinement.iterations()
+    if iterations:
+        console.print(progress.table(iterations, str(refinement)))
+        for warning in progress.warnings(iterations):
+            console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        _draw(refinement, iterations)
+    if refinement.records() == records_before:
+        errors.print(
+            f"[bold red]RELION never called extrecon-hook[/] (it ended with code {code}): nothing was "
+            f"regularized. Was {VARIABLE} lost on the way, in a script, a module or a remote shell? "
+            f"Does this RELION know {FLAG}?",
+            highlight=False,
+        )
+
+
+def _draw(refinement: RefinementFolder, iterations: Sequence[Iteration]) -> None:
+    from extrecon.validate.refinement import draw_refinement
+
+    path = refinement.folder / f"{refinement.root}_extrecon.png"
+    try:
+        draw_refinement(path, iterations, str(refinement))
+    except ExtreconError as error:
+        errors.print(f"[yellow]No picture:[/] {error}", highlight=False)
+    else:
+        console.print(f"picture: {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,406 @@
+"""The broker: accepts jobs, queues them a device at a time, and watches over who does them.
+
+It never computes and imports nothing that does, so that it answers at once whatever its runners are up to.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+import traceback
+from contextlib import suppress
+
+import extrecon
+from extrecon.daemon.client import identity
+from extrecon.daemon.job import QueuedJob, may_start
+from extrecon.daemon.monitor import Monitor
+from extrecon.daemon.place import Place
+from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
+from extrecon.daemon.warm_link import WarmLink
+from extrecon.errors import DaemonError
+
+BEAT_SECONDS = 2.0
+SEND_SECONDS = 2.0
+WARM_SECONDS = 120.0
+_BACKLOG = 64
+
+
+class Stop(Exception):  # noqa: N818  an order, not an error
+    """The broker should end, for the reason given.
+
+    Attributes
+    ----------
+    farewell : who is to be told at the very end, and what
+    """
+
+    def __init__(self, reason: str, farewell: tuple[Channel, Message] | None = None) -> None:
+        super().__init__(reason)
+        self.farewell = farewell
+
+
+class Broker:
+    """One broker.
+
+    Parameters
+    ----------
+    place : where it listens
+    idle_seconds : it ends when nobody has asked anything for so long
+    """
+
+    def __init__(self, place: Place, idle_seconds: float) -> None:
+        self._place = place
+        self._idle_seconds = idle_seconds
+        self._identity = identity(os.environ)
+        self._selector = selectors.DefaultSelector()
+        self._listener = _listen(place)
+        self._warm = WarmLink(place)
+        self._jobs: dict[int, QueuedJob] = {}
+        self._served = 0
+        self._began = self._busy_at = time.monotonic()
+        self._wake_reader, self._wake_writer = socket.socketpair()
+        for end in (self._wake_reader, self._wake_writer, self._listener):
+            end.setblocking(False)
+        self._monitor = Monitor(self._wake)
+
+    def serve(self) -> str:
+        """Work until told to stop, and return why."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
+        try:
+            while True:
+                self._turn()
+        except Stop as stop:
+            self._end({"verdict": "lost", "reason": str(stop)})
+            if stop.farewell is not None:
+                self._answer(*stop.farewell)
+            return str(stop)
+        except BaseException as error:
+            told = traceback.format_exc()
+            self._end({"verdict": "lost", "reason": f"the daemon crashed: {error!r}", "traceback": told})
+            raise
+
+    def _turn(self) -> None:
+        for key, _ in self._selector.select(BEAT_SECONDS):
+            # One event may have closed the connection that the next one is about.
+            if key.fileobj in (found.fileobj for found in self._selector.get_map().values()):
+                key.data()
+        self._schedule()
+        self._beat()
+        self._give_up_warming()
+        now = time.monotonic()
+        if self._jobs:
+            self._busy_at = now
+        elif now - self._busy_at > self._idle_seconds:
+            raise Stop("nothing was asked of the daemon for a while")
+
+    # -- clients ---------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        with suppress(BlockingIOError):
+            connection, _ = self._listener.accept()
+            connection.settimeout(SEND_SECONDS)
+            channel = Channel(connection)
+            _, user, group = peer(connection)
+            if (user, group) != (os.geteuid(), os.getegid()):
+                reason = f"the daemon works for user {os.geteuid()}, group {os.getegid()} only"
+                self._answer(channel, {"verdict": "lost", "reason": reason})
+                return
+            self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
+
+    def _hear(self, channel: Channel) -> None:
+        try:
+            messages, ended = channel.available()
+        except (OSError, ValueError):
+            messages, ended = [], True
+        for message in messages:
+            self._busy_at = time.monotonic()
+            self._obey(channel, message)
+        if ended:
+            self._lose(channel)
+
+    def _obey(self, channel: Channel, message: Message) -> None:
+        verb = message.get("verb")
+        if verb == "run":
+            self._take(channel, message)
+        elif verb == "log":
+            self._take_log(channel)
+        elif verb == "cancel":
+            self._cancel(channel)
+        elif verb == "status":
+            self._answer(channel, self._status())
+        elif verb == "warm":
+            self._warm_up()
+            self._answer(channel, {"pid": os.getpid()})
+        elif verb == "stop":
+            raise Stop("the daemon was told to stop", (channel, {"stopped": os.getpid()}))
+        else:
+            self._answer(channel, {"verdict": "lost", "reason": f"the daemon knows no '{verb}'"})
+
+    def _take(self, channel: Channel, message: Message) -> None:
+        reason = self._why_unfit(message)
+        if reason is not None:
+            self._turn_away(channel, reason)
+            return
+        try:
+            job = QueuedJob(channel, message)
+        except (LookupError, TypeError, ValueError) as error:
+            self._answer(channel, {"verdict": "lost", "reason": f"the call is incomplete: {error!r}"})
+            return
+        self._warm_up()
+        self._jobs[job.number] = job
+        self._served += 1
+        self._tell(job, {"accepted": True})
+
+    def _take_log(self, channel: Channel) -> None:
+        job, descriptors = self._job_of(channel), channel.take_descriptors()
+        if job is not None and len(descriptors) == 2 and not job.has_log:
+            job.take_log(descriptors)
+            return
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _why_unfit(self, message: Message) -> str | None:
+        """Return why this daemon must not do the client's work; None if it may."""
+        if message.get("protocol") != PROTOCOL:
+            return f"the client speaks protocol {message.get('protocol')}, the daemon {PROTOCOL}"
+        theirs = message.get("identity")
+        if not isinstance(theirs, dict):
+            return "the client does not say what it is"
+        for what, ours in self._identity.items():
+            if theirs.get(what) != ours:
+                return f"{what} is {theirs.get(what) or 'not set'}, and was {ours or 'not set'}"
+        return self._warm.change()
+
+    def _turn_away(self, channel: Channel, reason: str) -> None:
+        if self._jobs:
+            busy = "the daemon is another one and at work for someone else"
+            self._answer(channel, {"verdict": "lost", "reason": f"{busy} ({reason})"})
+            return
+        # Gone before the answer: the client that reads it starts the next one.
+        raise Stop(f"restart: {reason}", (channel, {"verdict": "restart", "reason": reason}))
+
+    def _answer(self, channel: Channel, message: Message) -> None:
+        with suppress(OSError):
+            channel.send(message)
+        self._forget(channel)
+
+    def _forget(self, channel: Channel) -> None:
+        with suppress(KeyError, ValueError):
+            self._selector.unregister(channel)
+        channel.close()
+
+    def _lose(self, channel: Channel) -> None:
+        """Give up the job of a client that is gone."""
+        job = self._job_of(channel)
+        self._forget(channel)
+        if job is not None:
+            self._kill(job)
+
+    def _cancel(self, channel: Channel) -> None:
+        job = self._job_of(channel)
+        if job is not None:
+            self._kill(job)
+
+    def _job_of(self, channel: Channel) -> QueuedJob | None:
+        return next((job for job in self._jobs.values() if job.client is channel), None)
+
+    def _kill(self, job: QueuedJob) -> None:
+        """End a job that nobody wants any more; one that is just being forked, as soon as it is known."""
+        if job.is_queued:
+            self._conclude(job, {"verdict": "cancelled"})
+            return
+        job.cancelled = True
+        job.kill()
+
+    def _tell(self, job: QueuedJob, message: Message) -> None:
+        try:
+            job.client.send(message)
+        except (OSError, TimeoutError):
+            self._lose(job.client)
+
+    def _conclude(self, job: QueuedJob, verdict: Message) -> None:
+        """Give the client its verdict and forget the job."""
+        self._jobs.pop(job.number, None)
+        self._close_report(job)
+        job.close()
+        if verdict["verdict"] != "done":
+            job.remove_temporary_files()
+        self._answer(job.client, verdict)
+        self._monitor.follow(job)
+
+    # -- runners ---------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if not self._warm.ready:
+            return
+        for job in list(self._jobs.values()):
+            if job.wants_back and may_start(job, self._jobs.values()):
+                job.come_back()
+            if job.is_queued and job.has_log and may_start(job, self._jobs.values()):
+                self._start(job)
+        busy = any(job.is_queued for job in self._jobs.values())
+        wish = None if busy else self._monitor.wish()
+        if wish is not None:
+            self._warm.load(wish[0], prepare=wish[1])
+
+    def _start(self, job: QueuedJob) -> None:
+        report = job.open_report()
+        self._selector.register(report, selectors.EVENT_READ, lambda: self._on_report(job))
+        self._warm.fork(job)
+
+    def _on_report(self, job: QueuedJob) -> None:
+        if job.report is None:
+            return
+        try:
+            messages, ended = job.report.available()
+        except (OSError, ValueError):
+            messages, ended = [], True
+        for message in messages:
+            if "done" in message:
+                self._conclude(job, {"verdict": "done", "code": message["done"]})
+                return
+            job.hear(message)
+        if ended:
+            self._close_report(job)
+            if job.cancelled:
+                self._conclude(job, {"verdict": "cancelled"})
+
+    def _close_report(self, job: QueuedJob) -> None:
+        if job.report is not None:
+            self._selector.unregister(job.report)
+            job.report.close()
+            job.report = None
+
+    def _warm_up(self) -> None:
+        """Start the warm process unless it is there."""
+        if not self._warm.is_started:
+            self._selector.register(self._warm.start(), selectors.EVENT_READ, self._on_warm)
+
+    def _on_warm(self) -> None:
+        messages, ended = self._warm.hear()
+        for message in messages:
+            job = self._jobs.get(message.get("forked") or message.get("ended") or 0)
+            if job is None:
+                continue
+            if "forked" in message:
+                self._forked(job, message)
+            elif job.runner is not None:
+                self._runner_ended(job, int(message["code"]))
+        if ended:
+            self._replace_warm()
+
+    def _forked(self, job: QueuedJob, message: Message) -> None:
+        job.runner = message["pid"], message["start_time"]
+        self._tell(job, {"started": job.runner})
+        if job.cancelled:
+            job.kill()
+
+    def _runner_ended(self, job: QueuedJob, code: int) -> None:
+        if job.report is not None:
+            self._on_report(job)  # its last words may still be there
+        if job.number not in self._jobs:
+            return
+        if job.cancelled:
+            self._conclude(job, {"verdict": "cancelled"})
+        elif code < 0:
+            self._conclude(job, {"verdict": "died", "signal": signal.Signals(-code).name})
+        else:
+            self._conclude(job, {"verdict": "lost", "reason": f"the daemon's process left with code {code}"})
+
+    def _replace_warm(self) -> None:
+        """Start another warm process, since it is gone and its runners with it, for the jobs that still wait."""
+        self._selector.unregister(self._warm.channel)
+        reason = f"the daemon's warm process {self._warm.ended()}"
+        for job in list(self._jobs.values()):
+            if not job.is_queued:
+                self._conclude(job, {"verdict": "lost", "reason": reason})
+        self._monitor.forget()
+        if self._warm.fails_to_start:
+            raise DaemonError(f"the warm process does not start; see {self._place.log}")
+        if self._jobs:
+            self._warm_up()
+
+    def _give_up_warming(self) -> None:
+        """Send waiting clients away from a warm process that hangs, on a file system that does not answer, say."""
+        if self._warm.seconds_not_ready < WARM_SECONDS:
+            return
+        reason = f"the daemon's warm process has not been ready for {WARM_SECONDS:.0f} s"
+        for job in [job for job in self._jobs.values() if job.is_queued]:
+            self._conclude(job, {"verdict": "lost", "reason": reason})
+        self._warm.kill()
+
+    # -- the rest --------------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        with suppress(BlockingIOError):
+            self._wake_writer.send(b"\0")
+
+    def _on_wake(self) -> None:
+        with suppress(BlockingIOError):
+            received = self._wake_reader.recv(4096)
+            number = next((n for n in received if n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)), None)
+            if number is not None:
+                raise Stop(f"the daemon was stopped by {signal.Signals(number).name}")
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        for job in list(self._jobs.values()):
+            if now - job.told_at >= BEAT_SECONDS:
+                job.told_at = now
+                self._tell(job, {"beat": True, "waits_for": self._why_waiting(job)})
+
+    def _why_waiting(self, job: QueuedJob) -> str | None:
+        if not job.is_queued:
+            return None
+        if not self._warm.ready:
+            return "the daemon is importing what it needs"
+        others = [other.describe() for other in self._jobs.values() if other.occupies_device]
+        return f"busy with {'; '.join(others)}" if others else None
+
+    def _status(self) -> Message:
+        now = time.monotonic()
+        jobs = list(self._jobs.values())
+        return {
+            "pid": os.getpid(),
+            "version": extrecon.__version__,
+            "python": self._identity["python"],
+            "socket": str(self._place.socket),
+            "seconds_up": now - self._began,
+            "idle_seconds": 0.0 if jobs else now - self._busy_at,
+            "ends_after_idle_seconds": self._idle_seconds,
+            "served": self._served,
+            "warm": self._warm.describe(),
+            "running": [job.describe() for job in jobs if not job.is_queued],
+            "queued": [job.label for job in jobs if job.is_queued],
+            "watching": self._monitor.describe(),
+        }
+
+    def _end(self, verdict: Message) -> None:
+        """Stop all work, tell who waits, and leave nothing behind."""
+        self._listener.close()
+        for job in list(self._jobs.values()):
+            job.kill()
+        self._warm.stop()
+        for job in list(self._jobs.values()):
+            job.remove_temporary_files()
+            self._answer(job.client, verdict)
+        self._monitor.stop()
+        self._place.clear()
+
+
+def _listen(place: Place) -> socket.socket:
+    place.socket.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    umask = os.umask(0o177)
+    try:
+        listener.bind(str(place.socket))
+    finally:
+        os.umask(umask)
+    listener.listen(_BACKLOG)
+    return listener

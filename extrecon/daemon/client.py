@@ -1,0 +1,357 @@
+"""The client: hands a job to the daemon, starting one if there is none. Standard library only.
+
+Whatever goes wrong here is a `DaemonError` with the reason: the hook then does the work by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import extrecon
+from extrecon.daemon.place import Place, find_place, take_lock
+from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
+from extrecon.errors import DaemonError
+from extrecon.files import remove_temporary_files
+from extrecon.options import Options
+from extrecon.processes import start_time
+from extrecon.relion_log import say, say_error
+
+ANSWER_SECONDS = 10.0
+"""A broker never computes: one that is silent for so long hangs."""
+START_SECONDS = 30.0
+CANCEL_SECONDS = 5.0
+ATTEMPTS = 3
+_POLL_SECONDS = 0.02
+_FIRST_WORD_SECONDS, _NEXT_WORD_SECONDS = 20.0, 60.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class _Stopped(BaseException):
+    """A signal came while the daemon was at work."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def call(star: Path, options: Options, working_directory: Path) -> int:
+    """Have the daemon do a job and return the hook's exit code.
+
+    Raises
+    ------
+    DaemonError : the daemon could not do it; nothing of the job runs any more.
+    """
+    client = _Call(star, options, working_directory)
+    with _signals_raise():
+        try:
+            return client.run()
+        except _Stopped as stopped:
+            client.cancel()
+            say_error(f"{star}: stopped by {signal.Signals(stopped.number).name}.")
+            return 128 + stopped.number
+        finally:
+            client.close()
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for other in _SIGNALS:
+            signal.signal(other, signal.SIG_IGN)
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Call:
+    """One job in the daemon's hands."""
+
+    def __init__(self, star: Path, options: Options, working_directory: Path) -> None:
+        self.star = star
+        self.options = options
+        self.working_directory = working_directory
+        self._channel: Channel | None = None
+        self._runner: tuple[int, int] | None = None
+
+    def run(self) -> int:
+        """Return the exit code."""
+        served_by, reason = "warm", ""
+        for _ in range(ATTEMPTS):
+            self._channel, started = connect_or_start(os.environ)
+            if started and served_by == "warm":
+                served_by = "started"
+            verdict = self._hand_over(served_by)
+            if verdict["verdict"] != "restart":
+                return self._conclude(verdict)
+            self._channel.close()
+            reason = str(verdict.get("reason"))
+            served_by = f"restarted: {reason}"
+        raise DaemonError(f"the daemon wanted to restart {ATTEMPTS} times: {reason}")
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._channel is not None:
+            self._channel.close()
+
+    def cancel(self) -> None:
+        """Give the job up; return when nothing of it runs any more."""
+        if self._channel is None:
+            return
+        deadline = time.monotonic() + CANCEL_SECONDS
+        with suppress(OSError, ValueError):
+            self._channel.socket.settimeout(CANCEL_SECONDS)
+            self._channel.send({"verb": "cancel"})
+            while time.monotonic() < deadline:
+                message = self._channel.receive()
+                if message is None or "verdict" in message:
+                    break
+        self._end_runner()
+
+    def _hand_over(self, served_by: str) -> Message:
+        """Send the job and return the verdict."""
+        channel = self._channel
+        if channel is None:
+            raise DaemonError("there is no connection")
+        channel.socket.settimeout(ANSWER_SECONDS)
+        try:
+            channel.send(self._request(served_by))
+            return self._await_verdict(channel)
+        except TimeoutError:
+            raise self._broken(f"the daemon did not answer for {ANSWER_SECONDS:.0f} s") from None
+        except (OSError, ValueError) as error:
+            raise self._broken(f"the connection to the daemon broke: {error}") from None
+
+    def _await_verdict(self, channel: Channel) -> Message:
+        begin = time.monotonic()
+        next_word = _FIRST_WORD_SECONDS
+        while True:
+            message = channel.receive()
+            if message is None:
+                raise self._broken("the daemon died")
+            if "verdict" in message:
+                return message
+            if "accepted" in message:
+                # Not before: a daemon that hangs would keep RELION's log from ever ending.
+                channel.send({"verb": "log"}, [1, 2])
+            if "started" in message:
+                pid, ticks = message["started"]
+                self._runner = int(pid), int(ticks)
+            waited = time.monotonic() - begin
+            if message.get("waits_for") and waited > next_word:
+                say(f"extrecon {self.star.stem}: waiting for {waited:.0f} s: {message['waits_for']}")
+                next_word = waited + _NEXT_WORD_SECONDS
+
+    def _conclude(self, verdict: Message) -> int:
+        kind, reason = verdict["verdict"], str(verdict.get("reason", "the daemon gave no reason"))
+        if kind == "done":
+            return int(verdict["code"])
+        self._end_runner()
+        if kind == "died":
+            from extrecon.fallback import after_death, plain_map_is_there
+
+            if plain_map_is_there(self.star):
+                return after_death(self.star, self.options, str(verdict["signal"]))
+            raise DaemonError(f"the daemon's process was killed by {verdict['signal']}")
+        if verdict.get("traceback"):
+            say_error(f"the daemon crashed:\n{verdict['traceback']}")
+        raise DaemonError(reason)
+
+    def _broken(self, reason: str) -> DaemonError:
+        self._end_runner()
+        return DaemonError(reason)
+
+    def _end_runner(self) -> None:
+        """Make sure that no orphan still writes results, and remove what it left unfinished."""
+        if self._runner is None:
+            return
+        pid, ticks = self._runner
+        while start_time(pid) == ticks:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(_POLL_SECONDS)
+        remove_temporary_files(self.star, pid)
+
+    def _request(self, served_by: str) -> Message:
+        umask = os.umask(0o077)
+        os.umask(umask)
+        options = self.options
+        return {
+            "verb": "run",
+            "protocol": PROTOCOL,
+            "version": extrecon.__version__,
+            "identity": identity(os.environ),
+            "star": str(self.star),
+            "working_directory": str(self.working_directory),
+            "options": {
+                "values": dict(options.values),
+                "settings": dict(options.settings),
+                "origins": dict(options.origins),
+                "warnings": list(options.warnings),
+            },
+            "served_by": served_by,
+            "umask": umask,
+            "cores": sorted(os.sched_getaffinity(0)),
+            "environ": dict(os.environ),
+        }
+
+
+def identity(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what must be the same in client and daemon for their results to be the same."""
+    return {
+        "version": extrecon.__version__,
+        "python": f"{sys.prefix} {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}",
+        "program": str(Path(extrecon.__file__).parent),
+        "PYTHONPATH": absolute_search_path(environ),
+    }
+
+
+def absolute_search_path(environ: Mapping[str, str]) -> str:
+    """Return PYTHONPATH as it reads from any working directory."""
+    given = environ.get("PYTHONPATH", "")
+    return os.pathsep.join(os.path.abspath(part) for part in given.split(os.pathsep)) if given else ""  # noqa: PTH100
+
+
+def ask(message: Message, environ: Mapping[str, str]) -> Message | None:
+    """Send one question to a running daemon and return its answer; None if none runs.
+
+    Raises
+    ------
+    DaemonError : it cannot be trusted, or does not answer.
+    """
+    place = find_place(environ)
+    if not place.folder.exists():
+        return None
+    place.prepare()
+    channel = _connect(place)
+    if channel is None:
+        return None
+    channel.socket.settimeout(ANSWER_SECONDS)
+    try:
+        channel.send(message)
+        return channel.receive()
+    except TimeoutError:
+        raise DaemonError(f"the daemon did not answer for {ANSWER_SECONDS:.0f} s") from None
+    except (OSError, ValueError) as error:
+        raise DaemonError(f"the connection to the daemon broke: {error}") from None
+    finally:
+        channel.close()
+
+
+def connect_or_start(environ: Mapping[str, str]) -> tuple[Channel, bool]:
+    """Return a connection, and whether the daemon had to be started for it.
+
+    Raises
+    ------
+    DaemonError : there is none and none could be started, or what there is cannot be trusted.
+    """
+    place = find_place(environ)
+    place.prepare()
+    channel = _connect(place)
+    if channel is not None:
+        return channel, False
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with _start_lock(place) as held:
+            channel = _connect(place)
+            if channel is None and held:
+                _start(place, environ, deadline)
+                channel = _connect(place)
+        if channel is not None:
+            return channel, True
+        time.sleep(_POLL_SECONDS)
+    raise DaemonError(f"no daemon could be reached within {START_SECONDS:.0f} s; see {place.log}")
+
+
+@contextmanager
+def _start_lock(place: Place) -> Iterator[bool]:
+    place.prepare()
+    try:
+        descriptor = take_lock(place.start_lock)
+    except FileNotFoundError:  # a daemon that ended removed the folder this very moment
+        descriptor = None
+    except OSError as error:
+        raise DaemonError(f"{place.start_lock} cannot be used: {error.strerror}") from None
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _connect(place: Place) -> Channel | None:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(ANSWER_SECONDS)
+        connection.connect(str(place.socket))
+        user = peer(connection)[1]
+    except (FileNotFoundError, ConnectionRefusedError):
+        connection.close()
+        return None
+    except OSError as error:
+        connection.close()
+        raise DaemonError(f"the socket {place.socket} cannot be used: {error.strerror or error}") from None
+    if user != os.geteuid():
+        connection.close()
+        raise DaemonError(f"the socket {place.socket} is served by user {user}, not by user {os.geteuid()}")
+    return Channel(connection)
+
+
+def _start(place: Place, environ: Mapping[str, str], deadline: float) -> None:
+    """Start a broker and wait until it listens."""
+    import subprocess
+
+    reader, writer = os.pipe()
+    variables = {**environ, "PYTHONPATH": absolute_search_path(environ)}
+    # An mpiexec's own folder for temporary files is gone before the daemon is.
+    variables.pop("TMPDIR", None)
+    try:
+        with place.log.open("wb") as log:
+            # It leaves its child behind at once: the daemon is nobody's to wait for.
+            subprocess.run(
+                [sys.executable, "-P", "-m", "extrecon.daemon.server", "--ready", str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                env=variables,
+                pass_fds=[writer],
+                start_new_session=True,
+                check=False,
+            )
+    except OSError as error:
+        os.close(reader)
+        raise DaemonError(f"the daemon could not be started: {error}") from None
+    finally:
+        os.close(writer)
+    try:
+        told = _read_readiness(reader, deadline)
+    finally:
+        os.close(reader)
+    if told != "ready":
+        raise DaemonError(f"the daemon did not start: {told or _last_line(place.log)}")
+
+
+def _read_readiness(reader: int, deadline: float) -> str:
+    ready, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+    return os.read(reader, 4096).decode(errors="replace").strip() if ready else "it took too long"
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:
+        return "it said nothing"
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")

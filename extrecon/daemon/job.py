@@ -1,0 +1,168 @@
+"""A job in the broker's hands, and when it may start."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from extrecon.daemon.protocol import Channel, Message
+from extrecon.devices import queue_of
+from extrecon.files import remove_temporary_files
+from extrecon.relion.names import parse_job_name
+
+BYTES_PER_WEIGHT_BYTE = 10
+"""Peak memory of a reconstruction over the size of its weight file, rounded up from what was measured."""
+_numbers = itertools.count(1)
+
+
+class QueuedJob:
+    """One job: who asked, what for, who does it, and how far it is.
+
+    Attributes
+    ----------
+    client : the connection to the hook
+    request : what the hook asked for
+    report : the connection to the runner; None while queued
+    runner : process and start time; None until the warm process has told them
+    forking : the warm process has been asked to fork
+    aside : it only waits, and others may use the device
+    wants_back : it has stopped waiting, and may not yet go on
+    cancelled : nobody wants its result any more
+    """
+
+    def __init__(self, client: Channel, request: Message) -> None:
+        self.number = next(_numbers)
+        self.client = client
+        self.request = request
+        self.report: Channel | None = None
+        self.runner: tuple[int, int] | None = None
+        self.forking = False
+        self.aside = False
+        self.wants_back = False
+        self.cancelled = False
+        self.told_at = 0.0
+        self._descriptors: list[int] = []
+        self._stage = "starting"
+        self._fraction = 0.0
+        self._stage_began = time.monotonic()
+        self.star = Path(request["working_directory"], request["star"])
+        name = parse_job_name(self.star)
+        self.name = name
+        self.label = name.label if name else self.star.stem
+        values: dict[str, Any] = request["options"]["values"]
+        self.values = values
+        self.queue = queue_of(str(values["device"]))
+        self.threads = int(values["threads"]) or len(request["cores"])
+        self.memory_bytes = BYTES_PER_WEIGHT_BYTE * _size(self.star.with_name(f"{self.star.stem}_weight.mrc"))
+
+    @property
+    def is_queued(self) -> bool:
+        """Nothing has been started for it yet."""
+        return not self.forking
+
+    @property
+    def occupies_device(self) -> bool:
+        """It is at work on its device."""
+        return self.forking and not self.aside
+
+    @property
+    def has_log(self) -> bool:
+        """RELION's log has come: the job may start."""
+        return bool(self._descriptors)
+
+    def take_log(self, descriptors: list[int]) -> None:
+        """Keep RELION's log, standard output and error, for the runner."""
+        self._descriptors = descriptors
+
+    def open_report(self) -> Channel:
+        """Return this end of a new connection to the runner; the other end goes to it with the log."""
+        ours, theirs = socket.socketpair()
+        # What a plugin left running may hold the other end open: its silence must not hold up the broker.
+        ours.setblocking(False)
+        self.report = Channel(ours)
+        self._descriptors.insert(0, theirs.detach())
+        return self.report
+
+    def hand_over(self) -> list[int]:
+        """Return the descriptors for the runner; the caller closes them once they are sent."""
+        self.forking = True
+        self._enter("starting", 0.0)
+        descriptors, self._descriptors = self._descriptors, []
+        return descriptors
+
+    def hear(self, message: Message) -> None:
+        """Take note of what the runner tells."""
+        if "stage" in message:
+            self._enter(str(message["stage"]), float(message["fraction"]))
+        elif message.get("aside") is True:
+            self.aside = True
+        elif message.get("aside") is False:
+            self.wants_back = True
+
+    def come_back(self) -> None:
+        """Let a job that stood aside go on."""
+        self.aside = self.wants_back = False
+        if self.report is not None:
+            with suppress(OSError):
+                self.report.send({"go": True})
+
+    def kill(self) -> None:
+        """End the runner, if there is one."""
+        if self.runner is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self.runner[0], signal.SIGKILL)
+
+    def close(self) -> None:
+        """Let go of the log."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors = []
+
+    def remove_temporary_files(self) -> None:
+        """Remove what a runner that was killed left unfinished."""
+        if self.runner is not None:
+            with suppress(OSError):
+                remove_temporary_files(self.star, self.runner[0])
+
+    def describe(self) -> str:
+        """Return what is going on, for people."""
+        seconds = time.monotonic() - self._stage_began
+        done = f" {100 * self._fraction:.0f} %" if self._fraction else ""
+        return f"{self.label}, stage {self._stage}{done}, {seconds:.1f} s"
+
+    def _enter(self, stage: str, fraction: float) -> None:
+        if stage != self._stage:
+            self._stage, self._stage_began = stage, time.monotonic()
+        self._fraction = fraction
+
+
+def may_start(job: QueuedJob, jobs: Iterable[QueuedJob]) -> bool:
+    """Tell whether a job may use its device beside what is at work there.
+
+    A GPU serves one at a time, because two would fight for its memory. CPU jobs may overlap: while one reads or
+    writes, the other computes; but not so many that they only get in each other's way, or run out of memory.
+    """
+    others = [other for other in jobs if other is not job and other.occupies_device and other.queue == job.queue]
+    if not others:
+        return True
+    if job.queue != "cpu":
+        return False
+    threads = job.threads + sum(other.threads for other in others)
+    wanted = job.memory_bytes + sum(other.memory_bytes for other in others)
+    return threads <= 2 * (os.cpu_count() or 1) and wanted <= psutil.virtual_memory().available
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

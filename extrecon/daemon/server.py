@@ -1,0 +1,98 @@
+"""The daemon's process: one broker at its place, announced by a status file, held by a lock."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+import extrecon
+from extrecon.daemon.broker import Broker
+from extrecon.daemon.place import Place, find_place, take_lock
+from extrecon.daemon.protocol import PROTOCOL
+from extrecon.errors import DaemonError
+from extrecon.files import replacing
+from extrecon.processes import boot_id, start_time
+
+IDLE_MINUTES = 120.0
+IDLE_VARIABLE = "EXTRECON_IDLE_MINUTES"
+
+
+def _write_status(place: Place) -> None:
+    told: dict[str, Any] = {
+        "pid": os.getpid(),
+        "start_time": start_time(os.getpid()),
+        "boot": boot_id(),
+        "host": socket.gethostname(),
+        "socket": str(place.socket),
+        "version": extrecon.__version__,
+        "protocol": PROTOCOL,
+        "python": sys.executable,
+    }
+    with replacing(place.status) as temporary:
+        temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def idle_minutes() -> float:
+    """Return after how many idle minutes a daemon ends, as the environment says."""
+    try:
+        return float(os.environ.get(IDLE_VARIABLE, IDLE_MINUTES))
+    except ValueError:
+        return IDLE_MINUTES
+
+
+def serve(minutes: float, ready: int | None = None) -> str | None:
+    """Be the daemon, and return why it ended; None if there is one already.
+
+    Parameters
+    ----------
+    minutes : idle minutes after which to end
+    ready : a descriptor that is told "ready", or what is wrong
+    """
+    place = find_place(os.environ)
+    try:
+        place.prepare()
+        lock = take_lock(place.lock)
+        if lock is None:
+            _tell_starter(ready, "ready")
+            return None
+        broker = Broker(place, 60 * minutes)
+        _write_status(place)
+    except (OSError, DaemonError) as error:
+        _tell_starter(ready, str(error))
+        raise DaemonError(str(error)) from error
+    _tell_starter(ready, "ready")
+    try:
+        return broker.serve()
+    finally:
+        os.close(lock)
+
+
+def _tell_starter(ready: int | None, text: str) -> None:
+    if ready is not None:
+        with suppress(OSError):
+            os.write(ready, text.encode())
+            os.close(ready)
+
+
+def main() -> None:
+    """Be the daemon that a client started."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ready", type=int)
+    arguments = parser.parse_args()
+    if os.fork():
+        os._exit(0)
+    try:
+        reason = serve(idle_minutes(), arguments.ready)
+    except DaemonError as error:
+        sys.exit(str(error))
+    if reason is not None:
+        print(f"extrecon daemon: ended: {reason}", flush=True)  # noqa: T201  its log
+
+
+if __name__ == "__main__":
+    main()
