@@ -68,14 +68,17 @@ class Grid:
         return np.asarray((field - field.mean()) / field.std(), dtype=np.float32)
 
 
-def simulate_half_map(truth: Array, pixel_size: float, rng: np.random.Generator) -> Simulated:
-    """Return a half-map of ``truth``, (n, n, n) z, y, x."""
+def simulate_half_map(
+    truth: Array, pixel_size: float, rng: np.random.Generator, finest: float | None = None
+) -> Simulated:
+    """Return a half-map of ``truth``, (n, n, n) z, y, x, whose FSC falls to 1/7 at ``finest``, Å, or anywhere."""
     grid = Grid(len(truth), pixel_size)
     if rng.random() < 0.15:
         truth = with_belt(truth, grid, rng)
     signal = scipy.fft.rfftn(np.fft.ifftshift(blurred(truth, grid, rng)))
     noise = scipy.fft.rfftn(np.fft.ifftshift(solvent_noise(grid, rng)))
-    finest = pixel_size * float(np.exp(rng.uniform(np.log(2.2), np.log(5.5))))
+    if finest is None:
+        finest = pixel_size * float(np.exp(rng.uniform(np.log(2.2), np.log(5.5))))
     uneven = unevenness(grid, rng)
     signal_power = grid.power(signal)
     noise_power = coloured(signal_power, grid, finest, rng)

@@ -92,11 +92,11 @@ def b_factors(places: Array, rng: np.random.Generator) -> Array:
     return rng.uniform(5.0, 30.0) + rng.uniform(10.0, 80.0) * (1.0 - crowding)
 
 
-def laid_out(particle: Particle, bfactors: Array, places: Array) -> gemmi.Structure:
-    """Return the particle's atoms at ``places`` as a structure."""
+def laid_out(elements: list[str], bfactors: Array, places: Array) -> gemmi.Structure:
+    """Return atoms as a structure."""
     residue = gemmi.Residue()
     residue.name, residue.seqid = "UNL", gemmi.SeqId("1")
-    for symbol, place, b in zip(particle.elements, places, bfactors, strict=True):
+    for symbol, place, b in zip(elements, places, bfactors, strict=True):
         atom = gemmi.Atom()
         atom.element = gemmi.Element(symbol)
         atom.pos = gemmi.Position(*place)
@@ -119,10 +119,25 @@ def turned_map(particle: Particle, bfactors: Array, rng: np.random.Generator) ->
     """
     places = Rotation.random(random_state=rng).apply(particle.places)
     low, high = [(2.0, 3.5), (0.9, 2.0), (3.5, 4.2)][rng.choice(3, p=[0.5, 0.38, 0.12])]
+    return laid_map(particle.elements, places, bfactors, rng.uniform(low, high), LARGEST_BOX, rng)
+
+
+def laid_map(
+    elements: list[str],
+    places: Array,
+    bfactors: Array,
+    pixel_size: float,
+    largest_box: int,
+    rng: np.random.Generator,
+) -> tuple[Array, float]:
+    """Return the map of atoms in a box with 8 to 25 Å of room on each side, and its pixel size, Å.
+
+    The pixel size is raised where the box would exceed ``largest_box``.
+    """
     room = float(np.ptp(places, axis=0).max()) + rng.uniform(16.0, 50.0)
-    pixel_size = max(rng.uniform(low, high), room / LARGEST_BOX)
-    box = int(np.clip(4 * np.ceil(room / pixel_size / 4), _SMALLEST_BOX, LARGEST_BOX))
-    found = laid_out(particle, bfactors, places)
+    pixel_size = max(pixel_size, room / largest_box)
+    box = int(np.clip(4 * np.ceil(room / pixel_size / 4), _SMALLEST_BOX, largest_box))
+    found = laid_out(elements, bfactors, places)
     centre(found, box, pixel_size)
     off = gemmi.Vec3(*rng.uniform(-2 * pixel_size, 2 * pixel_size, 3).tolist())
     found[0].transform_pos_and_adp(gemmi.Transform(gemmi.Mat33(), off))
