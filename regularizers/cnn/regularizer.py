@@ -51,9 +51,9 @@ class Cnn(Regularizer):
         Parameter("weights", "", "A safetensors file of one's own; empty for the weights that are shipped."),
         Parameter(
             "blend",
-            "auto",
-            "The network's share of each shell: all, fsc (1 - FSC), half; auto: fsc inside refinement, else all.",
-            choices=("auto", "all", "fsc", "half"),
+            "all",
+            "The network's share of each shell, the rest being the half-map's: all, fsc (1 - FSC), or half.",
+            choices=("all", "fsc", "half"),
         ),
         Parameter(
             "solvent",
@@ -113,8 +113,6 @@ def _finished(
     """Blend the network's density with the half-map on its scale, flatten the solvent; say what was done."""
     inside = context.inside_refinement
     blend = str(context.settings["blend"])
-    if blend == "auto":
-        blend = "fsc" if inside else "all"
     count = half_map.box // 2 + 1
     share = {"all": np.ones(count), "half": np.full(count, 0.5), "fsc": 1.0 - np.clip(fsc, 0.0, 1.0)}[blend]
     mixed: FloatArray = blended(density, half_map.density, share, context.compute)

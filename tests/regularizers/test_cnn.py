@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.fft
+import scipy.ndimage
 import torch
 from safetensors.torch import save_file
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import cpu
-from extrecon.fourier.masks import soft_sphere
+from extrecon.fourier.masks import particle_mask, soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Setting, load, settings_for
@@ -312,3 +313,18 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 
 def test_the_regularizer_is_found_by_its_name() -> None:
     assert isinstance(load("cnn"), Cnn)
+
+
+def test_where_the_halves_agree_fully_the_fsc_blend_keeps_the_half_map(case: Case) -> None:
+    settings = settings_for(Cnn.parameters, {"blend": "fsc"}, "cnn")
+    sure = Context(settings, half_map_fsc=np.ones_like(case.fsc), compute=cpu(1))
+    result = Cnn().regularize(HalfMap(case.half, case.pixel_size), sure).density
+    assert relative(result, case.half) < 1e-5
+
+
+def test_the_solvent_is_flattened_inside_refinement_alone(case: Case) -> None:
+    particle = particle_mask(HalfMap(case.truth, case.pixel_size)) > 0
+    solvent = (soft_sphere(len(case.half), 15.0) == 1) & ~scipy.ndimage.binary_dilation(particle, iterations=2)
+    assert solvent.sum() > 1000
+    spread = [float(case.regularized(case.half, inside=inside)[solvent].std()) for inside in (False, True)]
+    assert spread[1] < 0.1 * spread[0]
