@@ -166,6 +166,10 @@ class Regularizer(ABC):
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         """Return the regularized density of ``half_map``, and what is worth telling about it."""
 
+    def card(self) -> str:
+        """Return what users should know of trained weights: data, scores, where they fail; Markdown."""
+        return ""
+
 
 @dataclass(frozen=True)
 class LocalResolution:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.markdown import Markdown
 from rich.table import Table
 
 from extrecon.cli.console import console
@@ -52,10 +53,12 @@ def _show_one(name: str) -> None:
     groups = [group for group in (REGULARIZER_GROUP, LOCAL_RESOLUTION_GROUP) if name in available(group)]
     plugin: Regularizer | LocalResolutionMethod = load(name, groups[0] if groups else REGULARIZER_GROUP)
     console.print(f"[bold]{name}[/] {plugin.version}: {plugin.summary}", highlight=False)
-    if not plugin.parameters:
+    if plugin.parameters:
+        console.print(_parameter_table(plugin.parameters))
+    else:
         console.print("It has no parameters.")
-        return
-    console.print(_parameter_table(plugin.parameters))
+    if isinstance(plugin, Regularizer) and (card := plugin.card()):
+        console.print(Markdown(card))
 
 
 def _parameter_table(parameters: Sequence[Parameter]) -> Table:

@@ -233,3 +233,9 @@ def test_version_and_help(tmp_path: Path) -> None:
     told = extrecon("--help", folder=tmp_path)
     for command in ("reconstruct", "regularize", "local-resolution", "regularizers", "doctor"):
         assert command in told
+
+
+def test_a_trained_regularizer_shows_its_card(tmp_path: Path) -> None:
+    told = extrecon("regularizers", "cnn", folder=tmp_path)
+    assert "--set" in told
+    assert "Where it fails" in told

@@ -1,0 +1,94 @@
+"""Run the network over a map: whole where it fits, in overlapping tiles with smooth weights where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from extrecon.fourier.compute import Compute
+from extrecon.regularizer import Progress, no_progress
+
+if TYPE_CHECKING:
+    from regularizers.cnn.network import Denoiser
+
+Array = npt.NDArray[np.float32]
+
+TILE = 96
+OVERLAP = 32
+LARGEST_WHOLE = 128
+
+
+def apply_network(
+    network: Denoiser,
+    inputs: Array,
+    condition: Array,
+    compute: Compute,
+    progress: Progress = no_progress,
+    *,
+    largest_whole: int = LARGEST_WHOLE,
+    tile: int = TILE,
+) -> tuple[Array, Array]:
+    """Return density and expected absolute error, each (m, m, m), in the inputs' units.
+
+    Parameters
+    ----------
+    network : with its weights
+    inputs : (2, m, m, m) standardised map, m a multiple of 8
+    condition : (2,) see `regularizers.cnn.standardise`
+    compute : tells the device and the threads
+    progress : called after each tile
+    largest_whole : up to this edge the map is taken whole
+    tile : edge of a tile, a multiple of 8
+    """
+    device = getattr(compute, "device", torch.device("cpu"))
+    box = inputs.shape[-1]
+    starts = [0] if box <= largest_whole else tile_starts(box, tile)
+    edge = box if box <= largest_whole else tile
+    window = tile_weight(edge) if len(starts) > 1 else np.ones((edge,) * 3, dtype=np.float32)
+    sums = np.zeros((2, box, box, box), dtype=np.float32)
+    total = np.zeros((box, box, box), dtype=np.float32)
+    conditions = torch.from_numpy(condition)[None].to(device)
+    corners = list(product(starts, repeat=3))
+    with torch.inference_mode(), _threads(compute):
+        network = network.to(device)
+        for done, corner in enumerate(corners, 1):
+            cut = tuple(slice(start, start + edge) for start in corner)
+            taken = torch.from_numpy(np.ascontiguousarray(inputs[(slice(None), *cut)]))[None].to(device)
+            density, log_error = network(taken.contiguous(memory_format=torch.channels_last_3d), conditions)
+            sums[0][cut] += density[0].cpu().numpy() * window
+            sums[1][cut] += log_error[0].exp().cpu().numpy() * window
+            total[cut] += window
+            progress("denoise", done / len(corners))
+    sums /= total
+    return sums[0], sums[1]
+
+
+def tile_starts(box: int, tile: int) -> list[int]:
+    """Return where tiles begin along an axis: multiples of 8, overlapping by at least 32 voxels."""
+    last = box - tile
+    count = 1 + -(-last // (tile - OVERLAP))
+    return [min(8 * round(last * number / (count - 1) / 8), last) for number in range(count)]
+
+
+def tile_weight(tile: int) -> Array:
+    """Return a weight that rises from the tile's faces over half the overlap, (tile, tile, tile)."""
+    inwards = np.minimum(np.arange(tile) + 0.5, tile - 0.5 - np.arange(tile))
+    along = np.sin(0.5 * np.pi * np.clip(inwards / (OVERLAP / 2), 0, 1)) ** 2 + 1e-3
+    weight: Array = (along[:, None, None] * along[:, None] * along).astype(np.float32)
+    return weight
+
+
+@contextmanager
+def _threads(compute: Compute) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(getattr(compute, "threads", before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,85 @@
+"""The trained weights: where they lie, that they are the right ones, and the network they make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extrecon.errors import RegularizerError
+
+if TYPE_CHECKING:
+    from regularizers.cnn.network import Denoiser
+
+SHIPPED = "denoiser.safetensors"
+SHIPPED_SHA256 = "6761a21a7b7811b0161dbd85ee3ba5ab3650c996be73f01902a60f11d54f311f"
+CARD = "denoiser.md"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network ready to use, the sha256 of the file it came from, and the file."""
+
+    network: Denoiser
+    sha256: str
+    path: Path
+
+
+def folder() -> Path:
+    """Return the folder of the shipped weights: inside the installed package, or the source tree's own."""
+    installed = Path(str(files("regularizers.cnn"))) / "weights"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "weights"
+
+
+def card() -> str:
+    """Return the shipped weights' card, Markdown."""
+    return (folder() / CARD).read_text()
+
+
+def load(given: str = "") -> Loaded:
+    """Return the network with the shipped weights, or with those of a safetensors file of one's own.
+
+    Raises
+    ------
+    RegularizerError : no such file, not the weights that were shipped, or not weights of this network.
+    """
+    path = Path(given) if given else folder() / SHIPPED
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RegularizerError(f"{path}: the weights cannot be read: {error.strerror}.") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if not given and digest != SHIPPED_SHA256:
+        raise RegularizerError(
+            f"{path} has the sha256 {digest}, but the shipped weights have {SHIPPED_SHA256}. Install extrecon "
+            "again, or name weights of your own with --set weights=PATH."
+        )
+    return Loaded(_network(content, path), digest, path)
+
+
+def _network(content: bytes, path: Path) -> Denoiser:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load as tensors_of
+
+    from regularizers.cnn.network import Denoiser
+
+    try:
+        tensors = tensors_of(content)
+        widths = tuple(int(word) for word in _metadata(content)["widths"].split())
+        network = Denoiser(widths)  # type: ignore[arg-type]
+        network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise RegularizerError(f"{path} holds no weights of the denoiser: {error}") from error
+    network.requires_grad_(requires_grad=False)
+    return network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return a safetensors file's own words: its header is JSON after eight bytes that tell its length."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return found
