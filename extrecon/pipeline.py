@@ -32,6 +32,7 @@ from extrecon.relion.search import MODEL, OPTIMISER, SAMPLING, SearchState, read
 from extrecon.safeguards import check_values, guard
 
 MASK_TOLERANCE = 1e-3
+MASK_MADE = "made from the half-map"
 
 Say = Callable[[str], None]
 """Takes one line for RELION's log."""
@@ -284,7 +285,7 @@ def _regularize(call: _Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     if regularizer.uses_mask:
         with record.stage("mask"):
             mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
-            context = replace(context, mask=mask)
+            context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
     outcome = regularize_safely(
         half_map,
         regularizer,
@@ -349,7 +350,7 @@ def find_mask(
     """
     path, origin = (given, "--mask") if given else (state.solvent_mask, "RELION's solvent mask")
     if not path:
-        return particle_mask(half_map, state.particle_diameter_angstrom), "made from the half-map"
+        return particle_mask(half_map, state.particle_diameter_angstrom), MASK_MADE
     mask = read_map(working_directory / path, half_map.pixel_size_angstrom)
     if mask.box != half_map.box:
         raise MapError(f"{path}: the mask is {mask.box}³ voxels, but the half-map is {half_map.box}³.")

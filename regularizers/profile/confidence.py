@@ -54,13 +54,15 @@ def noise_at_rim(density: FloatArray) -> Noise:
 def confidence_map(density: FloatArray) -> npt.NDArray[np.float32]:
     """Return 1 − q at each voxel, q being its false discovery rate; 0 outside the inscribed sphere, (n, n, n).
 
-    One-sided Gaussian p-values, adjusted by Benjamini & Yekutieli, Ann. Stat. 29, 1165 (2001), which holds for voxels
-    that depend on each other in any way. Source: Beckers et al., IUCrJ 6, 18 (2019).
+    One-sided Gaussian p-values, adjusted by Benjamini & Yekutieli, Ann. Stat. 29, 1165 (2001), which holds for
+    voxels that depend on each other in any way. Source: Beckers et al., IUCrJ 6, 18 (2019).
 
     Parameters
     ----------
     density : (n, n, n) array, axes z, y, x; unmasked
     """
+    from scipy.stats import false_discovery_control
+
     noise = noise_at_rim(density)
     box = len(density)
     axis = (np.arange(box) - box // 2) ** 2
@@ -68,20 +70,5 @@ def confidence_map(density: FloatArray) -> npt.NDArray[np.float32]:
     # The upper tail as the lower one of the mirrored number: 1 − ndtr would round to 0.
     p_values = ndtr((noise.mean - density[sphere].astype(np.float64)) / noise.deviation)
     confidence = np.zeros(density.shape, dtype=np.float32)
-    confidence[sphere] = 1.0 - false_discovery_rates(p_values)
+    confidence[sphere] = 1.0 - false_discovery_control(p_values, method="by")
     return confidence
-
-
-def false_discovery_rates(p_values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return Benjamini & Yekutieli's adjusted p-values, (m,).
-
-    q of the k-th smallest p is the least of p_j m (1 + 1/2 + … + 1/m) / j over j ≥ k, and at most 1.
-    """
-    count = p_values.size
-    order = np.argsort(p_values)
-    ranks = np.arange(1, count + 1)
-    harmonic = float(np.sum(1.0 / ranks))
-    stepped = np.minimum.accumulate((p_values[order] * (count * harmonic) / ranks)[::-1])[::-1]
-    rates = np.empty(count)
-    rates[order] = np.minimum(stepped, 1.0)
-    return rates

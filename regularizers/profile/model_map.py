@@ -19,8 +19,8 @@ _FINER = 2
 def model_map(path: Path, half_map: HalfMap) -> npt.NDArray[np.float32]:
     """Return the electron-scattering map of a PDB or mmCIF file up to Nyquist, with its B factors, (n, n, n).
 
-    The model stands in the map's frame: x = origin + (start + index) × pixel size, as the MRC header has it. Scattering
-    factors are those of the International Tables C 4.3.2.2 (five Gaussians), as gemmi has them.
+    The model stands in the map's frame: x = origin + (start + index) × pixel size, as the MRC header has it. The
+    scattering factors are those of the International Tables C 4.3.2.2 (five Gaussians), as gemmi has them.
 
     Raises
     ------
