@@ -22,6 +22,7 @@ DALTON_PER_CUBIC_ANGSTROM = 0.8
 _SMALLEST_SIGNAL = 0.05  # of a shell's amplitude: what is left where noise takes all
 _SHARPNESS = 2.0  # of the change from the window's own profile to the average one, 1/Å
 _LARGEST_B = 800.0
+_TRUST = 4  # power of a shell's share of signal in its weight: one that noise or a neighbour fills says nothing
 _FEWEST_SHELLS = 3
 
 
@@ -111,7 +112,7 @@ def signal(profiles: npt.NDArray[np.float32], plan: Plan) -> Values:
 def fit_b_factors(profiles: npt.NDArray[np.float32], plan: Plan) -> LocalB:
     """Fit ln(signal / average) = ln a − B s² / 4 from the Wilson start to the finest resolution, window by window.
 
-    A shell's weight is its number of points times its signal's share of the power. The scatter of the fits over the
+    A shell's weight is its number of points times a power of its signal's share. The scatter of the fits over the
     windows, less what their own uncertainty explains, is how much B factors truly vary; a fit is drawn towards the
     whole particle's B in the ratio of the two variances (James & Stein).
     """
@@ -125,7 +126,7 @@ def fit_b_factors(profiles: npt.NDArray[np.float32], plan: Plan) -> LocalB:
     y = np.log(np.maximum(own[:, used], 1e-30) / plan.average[used])
     power = np.maximum(profiles[:, used].astype(np.float64), 1e-30) ** 2
     share = own[:, used] ** 2 / power
-    weights = share * np.arange(len(frequency))[used] ** 2
+    weights = share**_TRUST * np.arange(len(frequency))[used] ** 2
     slope, height, r_squared, variance = _lines(x, y, weights)
     whole_y = np.log(np.maximum(np.sqrt((own[:, used] ** 2).mean(axis=0)), 1e-30) / plan.average[used])
     whole = float(_lines(x, whole_y[None], weights.mean(axis=0)[None])[0][0])
