@@ -18,10 +18,10 @@ import numpy.typing as npt
 from extrecon.errors import DeviceMissingError, ExtreconError, MapError, OutputError, RegularizerError
 from extrecon.files import replacing, temporary_prefix
 from extrecon.fourier.compute import Compute, compute_for, cpu
-from extrecon.fourier.masks import particle_mask
 from extrecon.halves import HalfExchange, exchange_folder
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
+from extrecon.masks import MASK_MADE, find_mask
 from extrecon.options import Options
 from extrecon.reconstruct import Geometry, reconstruct
 from extrecon.record import Record, log_lines, maps_of_last_attempt, record_path
@@ -32,8 +32,6 @@ from extrecon.relion.job import Job, read_job
 from extrecon.relion.names import output_stem
 from extrecon.relion.search import MODEL, OPTIMISER, SAMPLING, SearchState, read_search_state
 from extrecon.safeguards import check_values, guard
-
-MASK_TOLERANCE = 1e-3
 
 Say = Callable[[str], None]
 """Takes one line for RELION's log."""
@@ -307,7 +305,7 @@ def _regularize(call: _Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     if regularizer.uses_mask:
         with call.stage("mask"):
             mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
-            context = replace(context, mask=mask)
+            context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
     if regularizer.needs_both_halves:
         with _other_half(call, half_map) as other:
             return _with_safeguards(call, half_map, regularizer, replace(context, other_half=other))
@@ -389,24 +387,3 @@ def regularize_safely(
     record.safeguards = guarded.facts
     record.warnings += guarded.warnings
     return replace(regularized, density=guarded.density)
-
-
-def find_mask(
-    given: str, half_map: HalfMap, state: SearchState, working_directory: Path
-) -> tuple[npt.NDArray[np.float32], str]:
-    """Return the particle's mask and which one it is: the user's, RELION's, or one made from the half-map.
-
-    Raises
-    ------
-    MapError : the mask's box is not the half-map's, or its values are not between 0 and 1.
-    """
-    path, origin = (given, "--mask") if given else (state.solvent_mask, "RELION's solvent mask")
-    if not path:
-        return particle_mask(half_map, state.particle_diameter_angstrom), "made from the half-map"
-    mask = read_map(working_directory / path, half_map.pixel_size_angstrom)
-    if mask.box != half_map.box:
-        raise MapError(f"{path}: the mask is {mask.box}³ voxels, but the half-map is {half_map.box}³.")
-    low, high = float(mask.density.min()), float(mask.density.max())
-    if low < -MASK_TOLERANCE or high > 1 + MASK_TOLERANCE or high < 0.5:
-        raise MapError(f"{path}: a mask runs from 0 to 1, but this map runs from {low:.3g} to {high:.3g}.")
-    return np.asarray(mask.density, dtype=np.float32), f"{path} ({origin})"

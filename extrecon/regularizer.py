@@ -99,6 +99,7 @@ class Context:
     ----------
     settings : the regularizer's parameters, complete and of the right types
     mask : (n, n, n) array, 0 in the solvent and 1 in the particle, axes z, y, x; None unless ``uses_mask``
+    mask_is_made : True where neither the user nor RELION gave a mask, and it was made from the half-map
     local_resolution : (n, n, n) array, Å, 0 outside; None unless the user gave one
     half_map_fsc : (n // 2 + 1,) gold-standard FSC per shell; None if unknown
     particle_diameter_angstrom : RELION's mask diameter, Å; None if unknown
@@ -110,6 +111,7 @@ class Context:
 
     settings: Mapping[str, Setting]
     mask: FloatArray | None = None
+    mask_is_made: bool = False
     local_resolution: FloatArray | None = None
     half_map_fsc: npt.NDArray[np.float64] | None = None
     particle_diameter_angstrom: float | None = None

@@ -19,6 +19,7 @@ ORDER = (
     "supervisor",
     "pipeline",
     "halves",
+    "masks",
     "validate",
     "regularizer",
     "reconstruct",

@@ -23,7 +23,7 @@ from extrecon.cli.console import (
 from extrecon.errors import MapError
 from extrecon.fourier.compute import compute_for
 from extrecon.maps import read_map, write_map
-from extrecon.pipeline import find_mask
+from extrecon.masks import find_mask
 from extrecon.record import Record, record_path
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolutionMethod, load, settings_for
 from extrecon.relion.search import SearchState

@@ -26,7 +26,8 @@ from extrecon.errors import ExtreconError, MapError, RegularizerError, UsageErro
 from extrecon.fourier.compute import Compute, compute_for
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
-from extrecon.pipeline import find_mask, regularize_safely
+from extrecon.masks import MASK_MADE, find_mask
+from extrecon.pipeline import regularize_safely
 from extrecon.record import Record, record_path
 from extrecon.regularizer import Context, Regularized, Regularizer, load, settings_for
 from extrecon.relion.search import SearchState
@@ -128,6 +129,7 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
         context = Context(
             settings=work.settings,
             mask=mask_values,
+            mask_is_made=record.mask == MASK_MADE,
             local_resolution=None if resolution is None else resolution.density,
             half_map_fsc=work.fsc,
             other_half=other if work.regularizer.needs_both_halves else None,

@@ -1,49 +1,34 @@
-"""The spatially varying filter bank H v = Σ W_i (h_i ∗ v) / Σ W_i, in its low-rank form.
+"""The spatially varying filter bank H v = Σ_r a_r · (b_r ∗ v): factors a_r for each voxel, radial filters b_r.
 
-At each voxel the bank is a radial filter that depends on a scalar field there (a local resolution, say). All those
-filters together are a matrix, values of the field × frequencies, and where the weights are broad its rank is low:
-a dozen products a_r b_r rebuild it. So H v = Σ_r a_r(field) · (b_r ∗ v), one inverse transform for each of a few
-combined filters b_r in place of one for each band. The terms come in order of size; taking fewer is cheaper and
-coarser, by an error that the bank knows.
+Few filters serve many voxels: one inverse transform for each of them gives every voxel a filter of its own. Where
+the terms come in order of size, taking fewer is cheaper and coarser, by an error that the bank knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import RegularizerError
-from extrecon.fourier.block_transform import BlockTransform, radial_table
+from extrecon.fourier.block_transform import BlockTransform
 from extrecon.fourier.compute import Array, Compute
 
 Values = npt.NDArray[np.float64]
 
-_NODES = (
-    2049  # of the field's range; linear interpolation between them errs by (range / 2048)² / 8 of the curvature
-)
-_NARROWEST = 1e-9  # a field with a smaller range is uniform
 _TERMS_TOGETHER = 3  # combined filters in flight: more is a little faster, and takes a half-spectrum's memory each
 
 
-@dataclass(frozen=True)
-class Bands:
-    """What the bank is made of: radial filters, and how much of each a value of the field takes.
+class Factors(Protocol):
+    """The factors a_r of a bank at each voxel of its block."""
 
-    Attributes
-    ----------
-    gains : takes (m,) frequencies, cycles per voxel; returns (bands, m) gains h_i
-    weights : takes (p,) values of the field; returns (p, bands) weights, normalised as wanted
-    """
-
-    gains: Callable[[Values], Values]
-    weights: Callable[[Values], Values]
+    def slab(self, group: slice, planes: slice) -> Array:
+        """Return the factors of some terms on some planes: (terms, z, y, x)."""
 
 
 class FilterBank:
-    """The spatially varying filter bank of a scalar field, applied inside a region and 0 elsewhere.
+    """A spatially varying filter bank, applied inside a region and 0 elsewhere.
 
     Memory beyond input and output: (1 + 3 b_z / n) half-spectra of the block, each the size of an (b_z, n, n) array
     of the working type, b_z being the region's extent along z; the combined filters are streamed three at a time.
@@ -51,50 +36,37 @@ class FilterBank:
     Parameters
     ----------
     compute : where to work
-    field : (n, n, n) array, axes z, y, x; read inside the region only
-    inside : (n, n, n) boolean array: the region
-    bands : filters and weights
-    tolerance : largest error of the gain of any voxel's filter at any frequency, as a fraction of the largest gain
+    box : edge of the cube, voxels
+    region : slices z, y, x of the bounding block; `apply` returns arrays of its shape
+    factors : gives a_r at the voxels of the block, 0 outside the region
+    tables : (rank, 3 (box // 2)² + 1), b_r at the squared frequencies, see `radial_table`
+    errors : (rank + 1,) largest error of any gain when only the first 0, 1, … rank terms are used
     dtype : float32 or float64
-    whole_box : work on the whole box rather than on the region's bounding block
 
     Attributes
     ----------
-    region : slices z, y, x of the bounding block; `apply` returns arrays of its shape
+    region, errors : as given
     rank : number of combined filters
-    errors : (rank + 1,) largest error of any gain when only the first 0, 1, … rank terms are used
-
-    Raises
-    ------
-    RegularizerError : the region is empty, or the arrays do not match.
     """
 
     def __init__(
         self,
         compute: Compute,
-        field: npt.NDArray[np.floating],
-        inside: npt.NDArray[np.bool_],
-        bands: Bands,
-        tolerance: float,
-        *,
+        box: int,
+        region: tuple[slice, slice, slice],
+        factors: Factors,
+        tables: Values,
+        errors: Values,
         dtype: npt.DTypeLike = np.float32,
-        whole_box: bool = False,
     ) -> None:
-        _check(field, inside)
-        self.compute, self.dtype, self.box = compute, np.dtype(dtype), field.shape[0]
-        self.region = (slice(0, self.box),) * 3 if whole_box else bounding_block(inside)
-        block = tuple(part.stop - part.start for part in self.region)
-        values = field[self.region].astype(np.float64)
-        within = inside[self.region]
-        low, high = float(values[within].min()), float(values[within].max())
-        nodes = np.linspace(low, high, _NODES)
-        node_factors, tables, self.errors = low_rank(bands, nodes, self.box, tolerance)
-        self.rank = tables.shape[0]
-        self._factors = FieldFactors(compute, node_factors, values, within, self.dtype, 2 * self.box**3)
-        band = highest_frequency(tables, self.box)
+        self.compute, self.dtype, self.box, self.region = compute, np.dtype(dtype), box, region
+        self.rank, self.errors = tables.shape[0], errors
+        self._factors = factors
+        block = tuple(part.stop - part.start for part in region)
+        band = highest_frequency(tables, box)
         self._buffers: dict[tuple[int, ...], Array] = {}
-        self._block = BlockTransform(compute, self.box, (block[0], block[1], block[2]), band)
-        self._whole = BlockTransform(compute, self.box, None, band)
+        self._block = BlockTransform(compute, box, (block[0], block[1], block[2]), band)
+        self._whole = BlockTransform(compute, box, None, band)
         self._octants = self._block.octant(compute.to_device(tables, self.dtype))
 
     def terms_for(self, error: float) -> int:
@@ -196,88 +168,6 @@ class FilterBank:
         self.compute.over_slabs(planes, self._block.block[0])
 
 
-class FieldFactors:
-    """The factors a_r at each voxel of a block, interpolated between nodes of the field's range.
-
-    Kept as they are if all of them take no more than two boxes' memory, else as a node's number and a fraction a
-    voxel, whatever the rank.
-    """
-
-    def __init__(
-        self,
-        compute: Compute,
-        node_factors: Values,
-        values: Values,
-        within: npt.NDArray[np.bool_],
-        dtype: npt.DTypeLike,
-        room: int,
-    ) -> None:
-        steps = node_factors.shape[1] - 1
-        low, high = values[within].min(), values[within].max()
-        place = np.where(within, (values - low) * (steps / max(float(high - low), _NARROWEST)), 0.0)
-        node = np.minimum(place.astype(np.int32), steps - 1)
-        # Outside the region the node is the last row, which holds zeros.
-        outside = np.zeros((node_factors.shape[0], 1))
-        self._base = compute.to_device(np.hstack([node_factors, outside]), dtype)
-        self._slope = compute.to_device(np.hstack([np.diff(node_factors), outside, outside]), dtype)
-        self._node = compute.to_device(np.where(within, node, steps + 1), np.int64)
-        self._fraction = compute.to_device(place - node, dtype)
-        self._kept: Array | None = None
-        if len(node_factors) * values.size <= room:
-            self._kept = compute.to_device(np.empty((len(node_factors), *values.shape), dtype))
-            for term in range(len(node_factors)):
-                self._kept[term] = self.slab(slice(term, term + 1), slice(None), fresh=True)[0]
-
-    def slab(self, group: slice, planes: slice, fresh: bool = False) -> Array:
-        """Return the factors of some terms on some planes: (terms, z, y, x)."""
-        if self._kept is not None and not fresh:
-            return self._kept[group, planes]
-        node = self._node[planes]
-        return self._base[group][:, node] + self._slope[group][:, node] * self._fraction[planes]
-
-
-def low_rank(bands: Bands, nodes: Values, box: int, tolerance: float) -> tuple[Values, Values, Values]:
-    """Split a bank's filters into few products of a factor of the field and a radial filter.
-
-    Parameters
-    ----------
-    bands : filters and weights
-    nodes : (p,) values of the field
-    box : edge length, voxels
-    tolerance : largest error of any gain, as a fraction of the largest gain
-
-    Returns
-    -------
-    factors : (rank, p), a_r at the nodes
-    tables : (rank, 3 (box // 2)² + 1), b_r at the squared frequencies, see `radial_table`
-    errors : (rank + 1,), largest error of any gain with the first 0, 1, … rank terms
-    """
-    tables = radial_table(box, bands.gains)
-    weights = bands.weights(nodes)
-    # Frequencies a quarter of a shell apart stand for all: the filters of a bank are wider than that.
-    shells = np.unique(np.rint((np.arange(4 * box) / 4) ** 2).astype(np.int64))
-    sampled = tables[:, shells[shells < tables.shape[1]]]
-    basis, triangle = np.linalg.qr(weights)
-    left, _, _ = np.linalg.svd(triangle @ sampled, full_matrices=False)
-    factors = (basis @ left).T
-    combined = (left.T @ triangle) @ sampled
-    errors = _truncation_errors(factors, combined, tolerance)
-    rank = len(errors) - 1
-    return factors[:rank], (left[:, :rank].T @ triangle) @ tables, errors
-
-
-def _truncation_errors(factors: Values, combined: Values, tolerance: float) -> Values:
-    """Return the largest absolute error left by 0, 1, … terms, up to the first within ``tolerance``."""
-    remainder = factors.T @ combined
-    errors = [float(np.abs(remainder).max())]
-    for factor, table in zip(factors, combined, strict=True):
-        if errors[-1] <= tolerance * errors[0]:
-            break
-        remainder -= np.outer(factor, table)
-        errors.append(float(np.abs(remainder).max()))
-    return np.array(errors)
-
-
 def bounding_block(inside: npt.NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     """Return the slices z, y, x of the smallest block that holds every True voxel."""
     spans = []
@@ -295,14 +185,3 @@ def highest_frequency(tables: Values, box: int) -> int:
 
 def _groups(terms: int) -> list[slice]:
     return [slice(start, min(start + _TERMS_TOGETHER, terms)) for start in range(0, terms, _TERMS_TOGETHER)]
-
-
-def _check(field: npt.NDArray[np.floating], inside: npt.NDArray[np.bool_]) -> None:
-    if field.ndim != 3 or len(set(field.shape)) != 1 or field.shape != inside.shape:
-        raise RegularizerError(
-            f"A filter bank needs a cubic field and a region of its shape, not {field.shape} and {inside.shape}."
-        )
-    if not inside.any():
-        raise RegularizerError(
-            "The filter bank's region holds no voxel: give a mask or a resolution map that does."
-        )

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.fourier.filter_bank import Bands, Values
+from extrecon.fourier.field_bank import Bands
+from extrecon.fourier.filter_bank import Values
 
 SPACING_ANGSTROM = 0.2
 _BEYOND_WORST_ANGSTROM = 2.0

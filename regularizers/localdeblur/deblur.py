@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import Array, Compute
+from extrecon.fourier.field_bank import bank_of_field
 from extrecon.fourier.filter_bank import FilterBank
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Progress, no_progress
@@ -172,7 +173,7 @@ def bank_for(
     bands = resolution_bands(
         worst, pixel_size_angstrom, len(inside), settings.k_per_square_angstrom, settings.step_angstrom
     )
-    return FilterBank(
+    return bank_of_field(
         compute,
         np.maximum(resolution_angstrom, nyquist),
         inside,

@@ -10,7 +10,8 @@ import scipy.fft
 from extrecon.errors import RegularizerError
 from extrecon.fourier.block_transform import BlockTransform, radial_table, radially_filtered
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
-from extrecon.fourier.filter_bank import Bands, FilterBank, bounding_block
+from extrecon.fourier.field_bank import Bands, bank_of_field
+from extrecon.fourier.filter_bank import bounding_block
 
 Volume = npt.NDArray[np.float64]
 
@@ -71,7 +72,7 @@ def compute(request: pytest.FixtureRequest) -> Compute:
 @pytest.mark.parametrize("bands", [low_pass_bands(), ring_bands()], ids=["low-pass", "rings"])
 def test_agrees_with_the_definition(box: int, bands: Bands, compute: Compute) -> None:
     volume, field, inside = case(box)
-    bank = FilterBank(compute, field, inside, bands, 1e-9, dtype=np.float64)
+    bank = bank_of_field(compute, field, inside, bands, 1e-9, dtype=np.float64)
     expected = direct(volume, field, inside, bands)[bank.region]
     result = compute.to_numpy(bank.apply(compute.to_device(volume)))
     # Linear interpolation of the factors between 2049 nodes leaves 1e-7.
@@ -81,7 +82,7 @@ def test_agrees_with_the_definition(box: int, bands: Bands, compute: Compute) ->
 @pytest.mark.parametrize("box", [16, 17])
 def test_a_block_counts_as_zero_elsewhere(box: int) -> None:
     volume, field, inside = case(box)
-    bank = FilterBank(cpu(1), field, inside, low_pass_bands(), 1e-9, dtype=np.float64)
+    bank = bank_of_field(cpu(1), field, inside, low_pass_bands(), 1e-9, dtype=np.float64)
     alone = np.zeros_like(volume)
     alone[bank.region] = volume[bank.region]
     np.testing.assert_allclose(bank.apply(volume[bank.region]), bank.apply(alone), atol=1e-12)
@@ -90,7 +91,7 @@ def test_a_block_counts_as_zero_elsewhere(box: int) -> None:
 @pytest.mark.parametrize("whole_box", [False, True])
 def test_adjoint(whole_box: bool, compute: Compute) -> None:
     _, field, inside = case(15)
-    bank = FilterBank(compute, field, inside, ring_bands(), 1e-6, dtype=np.float64, whole_box=whole_box)
+    bank = bank_of_field(compute, field, inside, ring_bands(), 1e-6, dtype=np.float64, whole_box=whole_box)
     rng = np.random.default_rng(1)
     shape = tuple(part.stop - part.start for part in bank.region)
     x, y = rng.standard_normal(shape), rng.standard_normal(shape)
@@ -102,7 +103,7 @@ def test_adjoint(whole_box: bool, compute: Compute) -> None:
 
 def test_linear() -> None:
     volume, field, inside = case(16)
-    bank = FilterBank(cpu(1), field, inside, low_pass_bands(), 1e-6, dtype=np.float64)
+    bank = bank_of_field(cpu(1), field, inside, low_pass_bands(), 1e-6, dtype=np.float64)
     other = volume[::-1].copy()
     together = bank.apply(2.0 * volume - 3.0 * other)
     np.testing.assert_allclose(together, 2.0 * bank.apply(volume) - 3.0 * bank.apply(other), atol=1e-11)
@@ -114,7 +115,7 @@ def test_stated_errors_bound_the_truncation() -> None:
     field[:] = 1.3  # one filter everywhere: its gain at each frequency can be read off a delta's spectrum
     field[0, 0, 0], field[-1, -1, -1] = 0.2, 2.9
     inside = np.ones(field.shape, np.bool_)
-    bank = FilterBank(cpu(1), field, inside, low_pass_bands(), 1e-8, dtype=np.float64)
+    bank = bank_of_field(cpu(1), field, inside, low_pass_bands(), 1e-8, dtype=np.float64)
     delta = np.zeros(field.shape)
     delta[8, 8, 8] = 1.0
     best = scipy.fft.rfftn(bank.apply(delta))
@@ -129,8 +130,8 @@ def test_stated_errors_bound_the_truncation() -> None:
 
 def test_single_precision_is_close() -> None:
     volume, field, inside = case(16)
-    double = FilterBank(cpu(1), field, inside, low_pass_bands(), 1e-7, dtype=np.float64).apply(volume)
-    single = FilterBank(cpu(1), field, inside, low_pass_bands(), 1e-7).apply(volume.astype(np.float32))
+    double = bank_of_field(cpu(1), field, inside, low_pass_bands(), 1e-7, dtype=np.float64).apply(volume)
+    single = bank_of_field(cpu(1), field, inside, low_pass_bands(), 1e-7).apply(volume.astype(np.float32))
     assert single.dtype == np.float32
     assert np.linalg.norm(single - double) < 1e-6 * np.linalg.norm(double)
 
@@ -138,7 +139,7 @@ def test_single_precision_is_close() -> None:
 def test_kept_and_interpolated_factors_agree() -> None:
     # A bank of more terms than memory allows to keep interpolates them afresh, slab by slab.
     volume, field, inside = case(16)
-    bank = FilterBank(cpu(1), field, inside, low_pass_bands(), 1e-7, dtype=np.float64, whole_box=True)
+    bank = bank_of_field(cpu(1), field, inside, low_pass_bands(), 1e-7, dtype=np.float64, whole_box=True)
     assert bank.rank > 2
     first = bank.apply(volume)
     np.testing.assert_allclose(first, direct(volume, field, inside, low_pass_bands()), atol=1e-6)
@@ -147,10 +148,10 @@ def test_kept_and_interpolated_factors_agree() -> None:
 def test_errors_are_sentences() -> None:
     volume, field, inside = case(8)
     with pytest.raises(RegularizerError, match="holds no voxel"):
-        FilterBank(cpu(1), field, np.zeros_like(inside), low_pass_bands(), 1e-5)
+        bank_of_field(cpu(1), field, np.zeros_like(inside), low_pass_bands(), 1e-5)
     with pytest.raises(RegularizerError, match=r"\(8, 8, 8\) and \(7, 8, 8\)"):
-        FilterBank(cpu(1), field, inside[1:], low_pass_bands(), 1e-5)
-    bank = FilterBank(cpu(1), field, inside, low_pass_bands(), 1e-5)
+        bank_of_field(cpu(1), field, inside[1:], low_pass_bands(), 1e-5)
+    bank = bank_of_field(cpu(1), field, inside, low_pass_bands(), 1e-5)
     with pytest.raises(RegularizerError, match=r"\(5, 5, 5\)"):
         bank.apply(volume[:5, :5, :5])
 

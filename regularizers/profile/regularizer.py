@@ -1,0 +1,238 @@
+"""Profile scaling as a regularizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.errors import RegularizerError
+from extrecon.fourier.lattice import Lattice, LatticeFactors
+from extrecon.maps import HalfMap
+from extrecon.maps.half_map import FloatArray
+from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
+from regularizers.localdeblur.refinement import blended, flattened, weights_from_fsc
+from regularizers.profile import model_free
+from regularizers.profile.average import KINDS
+from regularizers.profile.confidence import CONFIDENCE, confidence_map
+from regularizers.profile.reference import reference_density
+from regularizers.profile.scaling import (
+    Padded,
+    Profiles,
+    lattice_of,
+    ratio,
+    scaled_by_bank,
+    scaled_by_kernels,
+)
+from regularizers.profile.solvent import finest_above_noise, finest_from_fsc, solvent_profile
+from regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
+
+_STRIDE_SHARE = 8
+"""An automatic stride is an eighth of the window, which stays within 1 % rms of exact windows."""
+
+
+class Profile(Regularizer):
+    """Local amplitude scaling: each window's radial profile is brought to that of a reference, or of proteins.
+
+    With a reference map or model as in LocScale (Jakobi et al., eLife 6, e27131, 2017). Without one the reference
+    is the window's own low resolution joined to average profiles (Bharadwaj & Jakobi, Faraday Discuss. 2022).
+    """
+
+    name: ClassVar[str] = "profile"
+    version: ClassVar[str] = "1"
+    summary: ClassVar[str] = "Scales local amplitudes to a reference's, or to average profiles (LocScale)"
+    uses_mask: ClassVar[bool] = True
+    parameters: ClassVar[Sequence[Parameter]] = (
+        Parameter("reference", "", "Reference map on the same grid; none: average profiles."),
+        Parameter("model", "", "Atomic model (PDB, mmCIF) in the map's frame, in place of a reference map."),
+        Parameter(
+            "allow-reference",
+            False,
+            "Permit a reference inside refinement, where particles are then aligned to what it knows.",
+        ),
+        Parameter("profile", "mixed", "Average profile where there is no reference.", choices=KINDS),
+        Parameter(
+            "variant",
+            "sphere",
+            "sphere: round windows, all directions; locscale: cubes, as that program.",
+            choices=("sphere", "locscale"),
+        ),
+        Parameter("window", 25.0, "Width of the window.", "Å", minimum=5.0, maximum=200.0),
+        Parameter("stride", 0, "Voxels between windows; 1 for exact, 0 for an eighth of the window.", minimum=0),
+        Parameter("target-B", 0.0, "B factor of the result without a reference; 0: 4 d² at resolution d.", "Å²"),
+        Parameter(
+            "mask",
+            "auto",
+            "fdr: the map's own confidence mask; given: --mask or the like; auto: given if there is one.",
+            choices=("auto", "fdr", "given"),
+        ),
+        Parameter(
+            "blend",
+            "auto",
+            "fsc weights each shell of the result by 1 - FSC, the plain map by FSC; auto: fsc inside refinement.",
+            choices=("auto", "fsc", "none"),
+        ),
+    )
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        """Return ``half_map`` with its amplitudes scaled inside the mask, 0 outside, and maps of what was fitted.
+
+        Raises
+        ------
+        RegularizerError : no mask, a reference that does not fit, or one inside refinement without leave.
+        """
+        _check_reference_allowed(context)
+        mask, facts, maps = _mask(half_map, context)
+        case = _Case.of(half_map, mask, context)
+        own = case.profiles(half_map.density)
+        if _has_reference(context):
+            given = context.settings
+            density, what = reference_density(str(given["reference"]), str(given["model"]), half_map)
+            scale = ratio(case.profiles(density), own)
+            facts |= {"reference": what, "reference_used": True}
+        else:
+            scale, told, fitted = _without_reference(case, own)
+            facts |= told
+            maps |= fitted
+        scaled = case.scaled(scale)
+        facts |= {
+            "variant": context.settings["variant"],
+            "window_px": case.window.size,
+            "stride_px": case.lattice.stride,
+        }
+        if context.inside_refinement or context.settings["blend"] == "fsc":
+            scaled, blend = _blended(scaled, half_map, mask, context)
+            facts["blend"] = blend
+        return Regularized(scaled, facts, maps)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A map, where its windows are, and how they are scaled."""
+
+    half_map: HalfMap
+    inside: npt.NDArray[np.bool_]
+    window: Window
+    lattice: Lattice
+    context: Context
+
+    @classmethod
+    def of(cls, half_map: HalfMap, mask: FloatArray, context: Context) -> _Case:
+        given = context.settings
+        size = size_for(half_map.pixel_size_angstrom, float(given["window"]))
+        if size > half_map.box:
+            raise RegularizerError(
+                f"The window of {given['window']} Å is {size} voxels, but the map is {half_map.box}³: "
+                "give a smaller --set window."
+            )
+        inside = mask >= 0.5
+        if not inside.any():
+            raise RegularizerError("The mask has no voxel of 0.5 or more: there is nothing to scale.")
+        window = cube(size) if given["variant"] == "locscale" else ball(size)
+        stride = int(given["stride"]) or max(1, size // _STRIDE_SHARE)
+        return cls(half_map, inside, window, lattice_of(inside, stride), context)
+
+    @property
+    def window_angstrom(self) -> float:
+        return self.window.size * self.half_map.pixel_size_angstrom
+
+    def profiles(self, density: FloatArray) -> Profiles:
+        """Return the profiles of a map's windows."""
+        self.context.progress("local profiles", 0.0)
+        compute = self.context.compute
+        padded = Padded.around(density, self.inside, self.lattice, self.window.half, compute)
+        found = local_profiles(padded.volume, padded.corner, self.lattice, self.window, compute)
+        self.context.progress("local profiles", 1.0)
+        return found
+
+    def scaled(self, factors: Profiles) -> npt.NDArray[np.float32]:
+        """Return the map with its windows' shells multiplied, 0 outside the mask."""
+        self.context.progress("scaling", 0.0)
+        compute, density = self.context.compute, self.half_map.density
+        if self.window.octant:
+            padded = Padded.around(density, self.inside, self.lattice, self.window.half, compute)
+            done = scaled_by_kernels(padded, self.lattice, factors, self.inside, self.window, compute)
+        else:
+            done = scaled_by_bank(density, self.lattice, factors, self.inside, self.window, compute)
+        self.context.progress("scaling", 1.0)
+        return done
+
+    def as_map(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Return numbers known for each window as a map, 0 outside the mask."""
+        compute = self.context.compute
+        field = LatticeFactors(compute, self.lattice, values[:, None], self.inside)
+        result = np.zeros(self.inside.shape, np.float32)
+        result[self.lattice.block] = compute.to_numpy(field.slab(slice(0, 1), slice(None))[0])
+        return result
+
+
+def _has_reference(context: Context) -> bool:
+    return bool(context.settings["reference"] or context.settings["model"])
+
+
+def _check_reference_allowed(context: Context) -> None:
+    if context.inside_refinement and _has_reference(context) and not context.settings["allow-reference"]:
+        raise RegularizerError(
+            "A reference inside refinement biases the alignment towards it. If that is meant, "
+            "give --set allow-reference=true"
+        )
+
+
+def _mask(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[str, Any], dict[str, FloatArray]]:
+    """Return the mask, facts and maps."""
+    wanted = str(context.settings["mask"])
+    if wanted == "fdr" or (wanted == "auto" and context.mask_is_made and not context.inside_refinement):
+        confidence = confidence_map(half_map.density)
+        mask = (confidence >= CONFIDENCE).astype(np.float32)
+        return mask, {"mask": f"confidence of {CONFIDENCE:g} or more"}, {"confidence": confidence}
+    if context.mask is None:
+        raise RegularizerError("Profile scaling needs to tell the particle from the solvent: give --mask.")
+    return context.mask, {}, {}
+
+
+def _without_reference(case: _Case, own: Profiles) -> tuple[Profiles, dict[str, Any], dict[str, FloatArray]]:
+    """Return the factors of each window, facts, and the maps of B factors and R²."""
+    context, half_map = case.context, case.half_map
+    noise = solvent_profile(half_map.density, case.inside, case.window, context.compute)
+    finest = (
+        finest_from_fsc(context.half_map_fsc, half_map)
+        if context.half_map_fsc is not None
+        else finest_above_noise(own, noise, case.window_angstrom)
+    )
+    volume = float(case.inside.sum()) * half_map.pixel_size_angstrom**3
+    plan = model_free.plan(
+        str(context.settings["profile"]),
+        case.window.half + 1,
+        case.window_angstrom,
+        noise,
+        max(volume * model_free.DALTON_PER_CUBIC_ANGSTROM, 1000.0),
+        finest,
+        float(context.settings["target-B"]),
+    )
+    local = model_free.fit_b_factors(own, plan)
+    quartiles = [round(float(q), 1) for q in np.percentile(local.b_factor, [25, 50, 75])]
+    facts = {
+        "profile": context.settings["profile"],
+        "wilson_start_angstrom": round(plan.wilson_angstrom, 2),
+        "finest_angstrom": round(plan.finest_angstrom, 2),
+        "target_b": round(plan.target_b, 1),
+        "whole_b": round(local.whole, 1),
+        "b_quartiles": quartiles,
+        "median_r_squared": round(float(np.median(local.r_squared)), 3),
+    }
+    maps = {"local_b": case.as_map(local.b_factor), "r_squared": case.as_map(local.r_squared)}
+    return model_free.factors(own, local, plan), facts, maps
+
+
+def _blended(
+    scaled: FloatArray, half_map: HalfMap, mask: FloatArray, context: Context
+) -> tuple[FloatArray, list[float]]:
+    """Return the result with each shell weighted by 1 − FSC, the plain map by FSC, and the solvent flattened."""
+    weights = weights_from_fsc(context.half_map_fsc, half_map.box // 2 + 1)
+    if context.settings["blend"] == "none":
+        weights = np.ones_like(weights)
+    density = blended(scaled, half_map.density, weights, context.compute)
+    return flattened(density, mask), [round(float(weight), 4) for weight in weights]

@@ -1,0 +1,71 @@
+"""What the solvent tells: the noise's amplitude in each shell, and how fine the signal reaches above it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+
+from extrecon.fourier.compute import Compute
+from extrecon.fourier.filter_bank import bounding_block
+from extrecon.fourier.lattice import Lattice
+from extrecon.maps import HalfMap
+from extrecon.maps.half_map import FloatArray
+from regularizers.profile.scaling import Padded, Profiles
+from regularizers.profile.windows import Window, local_profiles
+
+_MOST_WINDOWS = 1000
+_FEWEST_WINDOWS = 20
+_FSC_LIMIT = 1 / 7
+_POWER_ABOVE_NOISE = 1.25
+
+
+def solvent_profile(
+    density: FloatArray, inside: npt.NDArray[np.bool_], window: Window, compute: Compute
+) -> npt.NDArray[np.float64]:
+    """Return the mean amplitude of each shell of windows in the solvent, (half + 1,).
+
+    The windows are those farthest from the mask within the inscribed sphere; 0 everywhere if the map is constant
+    there, as a masked map is.
+    """
+    box = len(density)
+    axis = (np.arange(box) - box // 2) ** 2
+    squared = axis[:, None, None] + axis[:, None] + axis
+    room = max(box // 2 - window.half, 1)
+    distance = scipy.ndimage.distance_transform_edt(~inside)
+    distance[squared > room**2] = 0
+    far = distance >= min(window.half, float(np.partition(distance.ravel(), -_FEWEST_WINDOWS)[-_FEWEST_WINDOWS]))
+    far &= distance > 0
+    if not far.any():
+        return np.zeros(window.half + 1)
+    stride = max(1, round((int(far.sum()) / _MOST_WINDOWS) ** (1 / 3)))
+    lattice = Lattice(far, bounding_block(far), stride)
+    if stride > 1:
+        lattice.wanted = _at_points(far, lattice)
+        if not lattice.wanted.any():
+            lattice = Lattice(far, bounding_block(far), 1)
+    padded = Padded.around(density, inside, lattice, window.half, compute)
+    profiles = local_profiles(padded.volume, padded.corner, lattice, window, compute)
+    power = (profiles.astype(np.float64) ** 2).mean(axis=0)
+    return np.asarray(np.sqrt(power))
+
+
+def _at_points(far: npt.NDArray[np.bool_], lattice: Lattice) -> npt.NDArray[np.bool_]:
+    z, y, x = (np.minimum(points, len(far) - 1) for points in lattice.points)
+    return far[np.ix_(z, y, x)]
+
+
+def finest_from_fsc(half_map_fsc: npt.NDArray[np.float64], half_map: HalfMap) -> float:
+    """Return the resolution, Å, at which the half-map FSC falls under 1/7; Nyquist if it never does."""
+    below = np.flatnonzero(half_map_fsc[1:] < _FSC_LIMIT)
+    if below.size == 0:
+        return half_map.nyquist_angstrom
+    return half_map.box * half_map.pixel_size_angstrom / max(int(below[0]) + 1, 2)
+
+
+def finest_above_noise(own: Profiles, noise: npt.NDArray[np.float64], window_angstrom: float) -> float:
+    """Return the resolution, Å, up to which the particle's windows hold a quarter more power than the solvent's."""
+    power = (own.astype(np.float64) ** 2).mean(axis=0)
+    buried = np.flatnonzero(power[1:] < _POWER_ABOVE_NOISE * noise[1:] ** 2)
+    last = int(buried[0]) if buried.size else len(noise) - 1
+    return window_angstrom / max(last, 3)
