@@ -107,7 +107,7 @@ def test_the_record_tells_everything(tmp_path: Path) -> None:
 
 
 def test_identity_gives_the_plain_map_to_the_bit(tmp_path: Path) -> None:
-    fsc = np.zeros(BOX // 2 + 1)
+    fsc = np.where(np.arange(BOX // 2 + 1) < 1, 1.0, 0.05)
     files = write_job(tmp_path / "job", fsc=fsc)
     record, _ = run(files, regularizer="identity")
     assert record.outcome == "regularized"

@@ -41,6 +41,9 @@ def decide(job: Job, state: SearchState, apply: Apply) -> Decision:
         if apply == "always":
             return Decision(True, False, "--apply always")
         return Decision(False, False, "the file's name is not one of a refinement iteration's")
+    if apply == "local-search" and job.tau2 is not None and job.half_map_fsc is None:
+        # RELION then takes its expected signal from the map it is given: a damped one holds the resolution back.
+        return Decision(False, False, "classification: no half-map FSC tells signal from noise")
     joined = _is_joined(job, state)
     wanted, reason = _search_decision(state, apply)
     return Decision(wanted, joined, f"joined iteration; {reason}" if joined else reason)

@@ -15,10 +15,10 @@ from extrecon.fourier.shells import Shells, power
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
+from regularizers.blend import blended, flattened
 from regularizers.cnn import weights
 from regularizers.cnn.resample import resampled
 from regularizers.cnn.standardise import Curve, cutoff_shell, resolution, signal_share, standardise
-from regularizers.localdeblur.refinement import blended, flattened
 
 _LEAST_SOLVENT = 0.05
 _FEWEST_SHELLS = 3

@@ -12,12 +12,12 @@ from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
+from regularizers.blend import blended, flattened, weights_from_fsc
 from regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
 from regularizers.localdeblur.external import usable_resolution
 from regularizers.localdeblur.method import automatic_worst, measure, single, sweep_facts, sweep_warnings
 from regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep
 from regularizers.localdeblur.paper import deblur_paper
-from regularizers.localdeblur.refinement import blended, flattened, weights_from_fsc
 
 _K = 0.025
 _LOW_RESOLUTION_ANGSTROM = 6.0

@@ -14,7 +14,7 @@ from extrecon.fourier.lattice import Lattice, LatticeFactors
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
-from regularizers.localdeblur.refinement import blended, flattened, weights_from_fsc
+from regularizers.blend import blended, flattened, weights_from_fsc
 from regularizers.profile import model_free
 from regularizers.profile.average import KINDS
 from regularizers.profile.confidence import CONFIDENCE, confidence_map

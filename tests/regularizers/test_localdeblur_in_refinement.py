@@ -15,7 +15,7 @@ from extrecon.fourier.masks import particle_mask, soft_sphere
 from extrecon.fourier.shells import Shells, power
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Setting, settings_for
-from regularizers.localdeblur.refinement import blended, flattened, weights_from_fsc
+from regularizers.blend import blended, flattened, weights_from_fsc
 from regularizers.localdeblur.regularizer import LocalDeblur
 
 BOX, PIXEL = 40, 2.5

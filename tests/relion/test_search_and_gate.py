@@ -4,13 +4,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from extrecon.relion.gate import Apply, decide
 from extrecon.relion.job import read_job
 from extrecon.relion.names import parse_job_name
 from extrecon.relion.search import SearchState, read_search_state
-from tests.jobs import JobFiles, blobs, write_job, write_previous
+from tests.jobs import BOX, JobFiles, blobs, write_job, write_previous
 
 
 def state_of(files: JobFiles, wait_seconds: float = 0.0) -> SearchState:
@@ -100,6 +101,14 @@ def test_the_joined_iteration_is_known_by_its_missing_half(tmp_path: Path) -> No
     assert reason.startswith("joined iteration; ")
     classes = write_job(tmp_path / "classes", name="run_it005_class002", split=0)
     assert decision_of(classes, "local-search")[:2] == (True, False)
+
+
+def test_a_classification_is_regularized_only_if_asked_for(tmp_path: Path) -> None:
+    classes = write_job(tmp_path, name="run_it005_class002", split=0, fsc=np.zeros(BOX // 2 + 1))
+    regularize, is_joined, reason = decision_of(classes, "local-search")
+    assert (regularize, is_joined) == (False, False)
+    assert reason == "classification: no half-map FSC tells signal from noise"
+    assert decision_of(classes, "always")[0]
 
 
 def test_without_knowledge_the_map_stays_plain(tmp_path: Path) -> None:

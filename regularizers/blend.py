@@ -1,7 +1,7 @@
-"""What LocalDeblur adds inside refinement, where the result is what particles are aligned against.
+"""What regularizers add inside refinement, where particles are aligned against their result.
 
-There the deblurred map by itself harms: the half-map's local resolution is poor in early iterations, and deblurring
-then distorts shells that need no help. See this folder's README for what was measured.
+There a regularized map by itself can harm: the half-map is poor in early iterations, and shells are changed that
+need no help. The READMEs of the regularizers tell what was measured.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SOLVENT = 0.01  # the mask below this is solvent
 
 
 def weights_from_fsc(half_map_fsc: npt.NDArray[np.float64] | None, count: int) -> npt.NDArray[np.float64]:
-    """Return the deblurred map's weight in each shell: 1 − FSC, the share of noise in the half-maps.
+    """Return the regularized map's weight in each shell: 1 − FSC, the share of noise in the half-maps.
 
     Without an FSC, or with one that is 0 throughout as in 3D classification, the weight is a half everywhere.
 
@@ -34,18 +34,18 @@ def weights_from_fsc(half_map_fsc: npt.NDArray[np.float64] | None, count: int) -
 
 
 def blended(
-    deblurred: FloatArray, plain: FloatArray, weights: npt.NDArray[np.float64], compute: Compute
+    regularized: FloatArray, plain: FloatArray, weights: npt.NDArray[np.float64], compute: Compute
 ) -> npt.NDArray[np.float32]:
-    """Return (1 − w) plain + w s deblurred in each Fourier shell; s brings s deblurred closest to the plain map.
+    """Return (1 − w) plain + w s regularized in each Fourier shell, s regularized being nearest to the plain map.
 
     Parameters
     ----------
-    deblurred, plain : (n, n, n) arrays, axes z, y, x
+    regularized, plain : (n, n, n) arrays, axes z, y, x
     weights : (n // 2 + 1,) array, w of each shell
     compute : where to work
     """
     shells = Shells(len(plain), compute)
-    ours, theirs = shells.spectrum(deblurred), shells.spectrum(plain)
+    ours, theirs = shells.spectrum(regularized), shells.spectrum(plain)
     ours_power = power(ours, shells)
     scale = np.divide(
         correlation(ours, theirs, shells), ours_power, out=np.zeros(shells.count), where=ours_power > 0
