@@ -16,6 +16,7 @@ ORDER = (
     "hook",
     "cli",
     "pipeline",
+    "simulate",
     "validate",
     "regularizer",
     "reconstruct",
