@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from extrecon import __version__
-from extrecon.cli import doctor, local_resolution, reconstruct, regularize, regularizers, simulate
+from extrecon.cli import doctor, local_resolution, reconstruct, regularize, regularizers, simulate, validate
 from extrecon.cli.console import errors
 from extrecon.errors import ExtreconError
 
@@ -22,6 +22,7 @@ app.command("reconstruct")(reconstruct.command)
 app.command("regularize")(regularize.command)
 app.command("local-resolution")(local_resolution.command)
 app.command("simulate")(simulate.command)
+app.command("validate")(validate.command)
 app.command("regularizers")(regularizers.command)
 app.command("doctor")(doctor.command)
 

@@ -120,7 +120,8 @@ def resolution_angstrom(curve: FloatArray, pixel_size_angstrom: float, threshold
 def directional_fsc(first: Volume, second: Volume, directions: FloatArray) -> FloatArray:
     """Return the FSC inside cones about directions, (directions, n // 2 + 1).
 
-    Tan et al., Nature Methods 14, 793 (2017): the correlation over the points of a shell within 20° of an axis.
+    Tan et al., Nature Methods 14, 793 (2017): the correlation over the points of a shell within 20° of an axis; NaN
+    where a cone has no points, as in the first shells.
 
     Parameters
     ----------
@@ -148,8 +149,10 @@ def directional_fsc(first: Volume, second: Volume, directions: FloatArray) -> Fl
             for values in (cross, power_one, power_two)
         ]
         norm = np.sqrt(sums[1] * sums[2])
-        curves.append(np.divide(sums[0], norm, out=np.zeros(n // 2 + 1), where=norm > 0))
-    return np.array(curves)
+        curves.append(np.divide(sums[0], norm, out=np.full(n // 2 + 1, np.nan), where=norm > 0))
+    found = np.array(curves)
+    found[:, 0] = 1.0
+    return found
 
 
 def spread_directions(count: int) -> FloatArray:

@@ -97,7 +97,7 @@ def test_a_missing_direction_shows_in_the_directional_fsc() -> None:
     damaged = np.fft.ifftn(spectrum).real
     along_z, along_x = directional_fsc(signal, damaged, np.array([[0.0, 0, 1], [1, 0, 0]]))
     assert np.abs(along_z[4:]).mean() < 0.2
-    assert along_x[1:] == pytest.approx(1.0)
+    assert along_x[np.isfinite(along_x)] == pytest.approx(1.0)
 
 
 def test_directions_are_even() -> None:
