@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gemmi
-import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from extrecon.simulate.scattering import centre, frequencies, low_pass, read_structure, scattering_map
+
+__all__ = ["SOURCES", "Source", "centre", "frequencies", "low_pass", "scattering_map", "structure"]
 
 _PRODIGY = ("prodigy-prot==2.4.0", "prodigy_prot-2.4.0/tests/test_data/dataset.tgz")
 _BIOPYTHON = ("biopython==1.88", "")
@@ -55,10 +55,7 @@ def structure(name: str, folder: Path) -> gemmi.Structure:
     path = folder / Path(source.member).name
     if not path.exists():
         path.write_bytes(_member(source, folder))
-    found = gemmi.read_structure(str(path))
-    found.setup_entities()
-    found.remove_waters()
-    return found
+    return read_structure(path)
 
 
 def _member(source: Source, folder: Path) -> bytes:
@@ -79,49 +76,3 @@ def _read(archive: tarfile.TarFile, member: str) -> bytes:
     if opened is None:
         sys.exit(f"{member} is not a file in {archive.name!r}.")
     return opened.read()
-
-
-def centre(found: gemmi.Structure, box: int, pixel_size: float) -> None:
-    """Put the middle of the structure's extent at voxel ``box // 2`` of a cubic cell."""
-    edge = box * pixel_size
-    found.cell = gemmi.UnitCell(edge, edge, edge, 90, 90, 90)
-    found.spacegroup_hm = "P 1"
-    places = np.array([site.atom.pos.tolist() for site in found[0].all()])
-    middle = (places.min(axis=0) + places.max(axis=0)) / 2
-    shift = gemmi.Vec3(*((box // 2) * pixel_size - middle).tolist())
-    found[0].transform_pos_and_adp(gemmi.Transform(gemmi.Mat33(), shift))
-
-
-def scattering_map(found: gemmi.Structure, box: int, pixel_size: float, fine: int = 2) -> Array:
-    """Return the electron-scattering map up to Nyquist, B factors as in the file, (z, y, x).
-
-    The atoms are laid on a grid ``fine`` times finer, blurred as much as that grid needs, and the blur undone.
-    """
-    calculator = gemmi.DensityCalculatorE()
-    calculator.d_min, calculator.rate = 2 * pixel_size / fine, 1.0
-    calculator.grid.setup_from(found)
-    calculator.grid.set_size(box * fine, box * fine, box * fine)
-    calculator.set_refmac_compatible_blur(found[0])
-    calculator.put_model_density_on_grid(found[0])
-    laid = np.asarray(calculator.grid.array, dtype=np.float64).transpose(2, 1, 0)
-    spectrum = np.fft.fftshift(np.fft.fftn(laid))
-    start = (box * fine - box) // 2
-    kept = spectrum[(slice(start, start + box),) * 3] / fine**3
-    frequency = frequencies(box, pixel_size)
-    kept *= np.exp(calculator.blur * frequency**2 / 4) * (frequency < 0.5 / pixel_size)
-    return np.fft.ifftn(np.fft.ifftshift(kept)).real
-
-
-def frequencies(box: int, pixel_size: float) -> Array:
-    """Return each Fourier point's spatial frequency, 1/Å, origin at ``box // 2``, (box, box, box)."""
-    axis = (np.arange(box) - box // 2) / (box * pixel_size)
-    radius: Array = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
-    return radius
-
-
-def low_pass(volume: Array, resolution: float, pixel_size: float) -> Array:
-    """Remove what is finer than ``resolution`` (Å), with an edge of two shells half a cosine wide."""
-    box = len(volume)
-    shells_beyond = (frequencies(box, pixel_size) - 1 / resolution) * box * pixel_size
-    gain = 0.5 + 0.5 * np.cos(np.pi * np.clip(shells_beyond / 2 + 0.5, 0, 1))
-    return np.fft.ifftn(np.fft.fftn(volume) * np.fft.ifftshift(gain)).real

@@ -21,6 +21,7 @@ ORDER = (
     "halves",
     "masks",
     "validate",
+    "simulate",
     "regularizer",
     "reconstruct",
     "safeguards",

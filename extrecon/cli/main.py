@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from extrecon import __version__
-from extrecon.cli import daemon, doctor, local_resolution, reconstruct, regularize, regularizers, run, watch
+from extrecon.cli import (
+    daemon,
+    doctor,
+    local_resolution,
+    reconstruct,
+    regularize,
+    regularizers,
+    run,
+    simulate,
+    validate,
+    watch,
+)
 from extrecon.cli.console import errors
 from extrecon.errors import ExtreconError
 
@@ -21,6 +32,8 @@ app = typer.Typer(
 app.command("reconstruct")(reconstruct.command)
 app.command("regularize")(regularize.command)
 app.command("local-resolution")(local_resolution.command)
+app.command("simulate")(simulate.command)
+app.command("validate")(validate.command)
 app.command("regularizers")(regularizers.command)
 app.command("doctor")(doctor.command)
 app.command("run", cls=run.RawCommand)(run.command)

@@ -90,6 +90,17 @@ class StarFile:
             raise StarError(f"{self.path}: row {bad[0] + 1} of data_{block} has no number in _{key}.")
         return numbers
 
+    def has_column(self, block: str, key: str) -> bool:
+        """Tell whether a loop is there and has a column."""
+        table = self._blocks.get(block)
+        return table is not None and not isinstance(table, dict) and key in table
+
+    def texts(self, block: str, key: str) -> list[str]:
+        """Return a loop's column as text."""
+        if not self.has_column(block, key):
+            raise StarError(f"{self.path}: the loop data_{block} has no column _{key}.")
+        return [str(value) for value in self._blocks[block][key]]
+
     def _value(self, block: str, key: str) -> Any:
         values = self.values(block)
         if key not in values:

@@ -1,0 +1,1 @@
+"""From a structure to particles whose truth is known."""

@@ -1,0 +1,200 @@
+"""All scores of a map, two half-maps or a refinement, as one dictionary that is also the JSON file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial.transform import Rotation
+
+from extrecon.errors import InputError, MapError, UsageError
+from extrecon.fourier.compute import cpu
+from extrecon.fourier.masks import particle_mask
+from extrecon.maps.half_map import HalfMap
+from extrecon.relion.star import StarFile, read_star
+from extrecon.relion.symmetry import symmetry_group
+from extrecon.simulate.particles import ANGLES, ORIGINS
+from extrecon.simulate.scattering import keep_frame, read_structure, scattering_map
+from extrecon.validate.fsc import (
+    HALF,
+    directional_fsc,
+    fsc,
+    fsc_family,
+    real_space_correlation,
+    resolution_angstrom,
+    spread_directions,
+)
+from extrecon.validate.pictures import guinier_profile
+from extrecon.validate.poses import pose_errors
+from extrecon.validate.q_score import residue_q_scores
+from extrecon.validate.wilson import wilson_fit
+
+Scores = dict[str, Any]
+_DIRECTIONS = 60
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is scored, and against what; each part may be missing but the map."""
+
+    map: HalfMap
+    halves: tuple[HalfMap, HalfMap] | None = None
+    mask: npt.NDArray[np.floating[Any]] | None = None
+    truth: HalfMap | None = None
+    model: Path | None = None
+    poses: Path | None = None
+    true_poses: Path | None = None
+    local_resolution: HalfMap | None = None
+    symmetry: str = "C1"
+
+
+def from_job(folder: Path) -> tuple[Path, list[Path], Path]:
+    """Return the final map, the unfiltered half-maps and the particles of a finished RELION refinement.
+
+    Raises
+    ------
+    InputError : the folder holds no finished refinement.
+    """
+    finals = [path for path in sorted(folder.glob("*_data.star")) if "_it" not in path.name]
+    if len(finals) != 1:
+        raise InputError(f"{folder}: expected one finished refinement (…_data.star), found {len(finals)}.")
+    stem = finals[0].name.removesuffix("_data.star")
+    final = folder / f"{stem}_class001.mrc"
+    halves = [folder / f"{stem}_half{half}_class001_unfil.mrc" for half in (1, 2)]
+    return final, [path for path in halves if path.exists()], finals[0]
+
+
+def score(given: Inputs) -> Scores:
+    """Return every score that the inputs allow."""
+    mask = particle_mask(given.map) if given.mask is None else given.mask
+    _check_sizes(given, mask)
+    scores: Scores = {"box": given.map.box, "pixel_size_angstrom": given.map.pixel_size_angstrom}
+    finest = given.map.nyquist_angstrom
+    if given.halves is not None:
+        scores["half_maps"] = _half_map_scores(given.halves, mask)
+        finest = max(finest, min(scores["half_maps"]["resolution_angstrom"], 1e6))
+    scores["guinier"] = _guinier(given.map, finest)
+    if given.truth is not None:
+        scores["truth"] = _against(given.map, np.asarray(given.truth.density, np.float64), mask)
+    if given.model is not None:
+        model = read_structure(given.model)
+        keep_frame(model, given.map.box, given.map.pixel_size_angstrom)
+        density = scattering_map(model, given.map.box, given.map.pixel_size_angstrom)
+        scores["model"] = _against(given.map, density, mask) | _q(given.map, model)
+    if given.poses is not None and given.true_poses is not None:
+        scores["poses"] = pose_scores(given.poses, given.true_poses, given.symmetry)
+    if given.local_resolution is not None:
+        inside = given.local_resolution.density[given.local_resolution.density > 0]
+        counts, edges = np.histogram(inside, bins=40)
+        scores["local_resolution"] = {
+            "quartiles_angstrom": [float(q) for q in np.percentile(inside, (25, 50, 75))] if inside.size else [],
+            "counts": counts.tolist(),
+            "edges_angstrom": edges.tolist(),
+        }
+    return scores
+
+
+def _check_sizes(given: Inputs, mask: npt.NDArray[np.floating[Any]]) -> None:
+    n = given.map.box
+    others = {"the mask": mask.shape[0], "the truth": given.truth.box if given.truth else n}
+    if given.halves is not None:
+        others |= {"half-map 1": given.halves[0].box, "half-map 2": given.halves[1].box}
+    for name, size in others.items():
+        if size != n:
+            raise MapError(f"The map is {n}³ voxels, but {name} is {size}³.")
+
+
+def _half_map_scores(halves: tuple[HalfMap, HalfMap], mask: npt.NDArray[np.floating[Any]]) -> Scores:
+    first, second = (half.density for half in halves)
+    pixel = halves[0].pixel_size_angstrom
+    family = fsc_family(first, second, mask)
+    curves = directional_fsc(first * mask, second * mask, spread_directions(_DIRECTIONS))
+    limits = [resolution_angstrom(curve, pixel) for curve in curves]
+    return {
+        **{name: getattr(family, name).tolist() for name in ("unmasked", "masked", "randomised", "corrected")},
+        "randomised_from_shell": family.randomised_from,
+        "unmasked_resolution_angstrom": resolution_angstrom(family.unmasked, pixel),
+        "resolution_angstrom": resolution_angstrom(family.corrected, pixel),
+        "directional_mean": np.nanmean(curves, axis=0).tolist(),
+        "directional_sd": np.nanstd(curves, axis=0).tolist(),
+        "directional_best_angstrom": min(limits),
+        "directional_worst_angstrom": max(limits),
+    }
+
+
+def _guinier(of: HalfMap, finest: float) -> Scores:
+    profile = guinier_profile(of.density, cpu(1))
+    told: Scores = {"ln_amplitude": [float(value) if np.isfinite(value) else None for value in profile]}
+    try:
+        told["wilson"] = asdict(wilson_fit(profile, of.pixel_size_angstrom, finest))
+    except UsageError as error:
+        told["no_wilson_fit"] = str(error)
+    return told
+
+
+def _against(of: HalfMap, other: npt.NDArray[np.float64], mask: npt.NDArray[np.floating[Any]]) -> Scores:
+    masked = fsc(of.density * mask, other * mask)
+    return {
+        "unmasked": fsc(of.density, other).tolist(),
+        "masked": masked.tolist(),
+        "mean_masked_fsc": float(masked[1:-1].mean()),
+        "resolution_at_half_angstrom": resolution_angstrom(masked, of.pixel_size_angstrom, HALF),
+        "real_space_correlation": real_space_correlation(of.density, other, mask),
+    }
+
+
+def _q(of: HalfMap, model: gemmi.Structure) -> Scores:
+    residues = residue_q_scores(of.density, of.pixel_size_angstrom, model)
+    return {
+        "mean_q_score": float(np.mean([found for *_, found in residues])),
+        "residue_q_scores": [[chain, name, round(found, 4)] for chain, name, found in residues],
+    }
+
+
+def pose_scores(found_path: Path, true_path: Path, symmetry: str) -> Scores:
+    """Return median and mean errors of each half-set, and its drift; images are matched by their numbers.
+
+    Raises
+    ------
+    StarError : a column is missing, or an image has no true pose.
+    """
+    found, true = read_star(found_path), read_star(true_path)
+    names = found.texts("particles", "rlnImageName")
+    place = {name.split("@")[0].lstrip("0"): i for i, name in enumerate(true.texts("particles", "rlnImageName"))}
+    missing = [name for name in names if name.split("@")[0].lstrip("0") not in place]
+    if missing:
+        raise InputError(f"{true_path}: has no true pose for {missing[0]} of {found_path}.")
+    rows = np.array([place[name.split("@")[0].lstrip("0")] for name in names])
+    group = symmetry_group(symmetry)
+    halves = (
+        found.column("particles", "rlnRandomSubset") if found.has_column("particles", "rlnRandomSubset") else None
+    )
+    sets = {"all": np.ones(len(rows), bool)} if halves is None else {f"half{h}": halves == h for h in (1, 2)}
+    told: Scores = {}
+    for name, some in sets.items():
+        errors = pose_errors(
+            _poses(found)[some], _poses(true)[rows][some], _shifts(found)[some], _shifts(true)[rows][some], group
+        )
+        told[name] = {
+            "particles": int(some.sum()),
+            "median_angle_degrees": float(np.median(errors.angles_degrees)),
+            "median_angle_without_drift_degrees": float(np.median(errors.aligned_angles_degrees)),
+            "median_shift_angstrom": float(np.median(errors.shifts_angstrom)),
+            "median_shift_without_drift_angstrom": float(np.median(errors.aligned_shifts_angstrom)),
+            "drift_degrees": errors.drift_degrees,
+            "drift_angstrom": errors.drift_angstrom.tolist(),
+        }
+    return told
+
+
+def _poses(file: StarFile) -> Rotation:
+    angles = np.stack([file.column("particles", label) for label in ANGLES], axis=1)
+    return Rotation.from_euler("ZYZ", angles, degrees=True)
+
+
+def _shifts(file: StarFile) -> npt.NDArray[np.float64]:
+    return np.stack([file.column("particles", label) for label in ORIGINS], axis=1)

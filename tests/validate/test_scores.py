@@ -1,0 +1,115 @@
+"""``extrecon validate`` from its command line: half-maps with a truth and a model, and a finished job's poses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+from typer.testing import CliRunner
+
+from extrecon.cli.main import app
+from extrecon.errors import InputError, MapError, UsageError
+from extrecon.maps import read_volume
+from extrecon.maps.mrc import write_volume
+from extrecon.simulate.particles import write_particles
+from extrecon.validate.scores import from_job, pose_scores
+
+DEMO = Path(__file__).resolve().parents[2] / "scripts" / "demo_data"
+
+
+def validate(*words: str | Path) -> str:
+    ran = CliRunner().invoke(app, ["validate", *map(str, words)], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    return ran.output
+
+
+def test_half_maps_against_the_truth(tmp_path: Path) -> None:
+    halves = [DEMO / "half1.mrc", DEMO / "half2.mrc"]
+    truth: list[str | Path] = ["--truth", DEMO / "truth.mrc", "--mask", DEMO / "mask.mrc"]
+    validate(*halves, "-o", tmp_path, *truth, "--local-resolution", DEMO / "mask.mrc")
+    scores = json.loads((tmp_path / "validation.json").read_text())
+    assert 10.8 <= scores["half_maps"]["resolution_angstrom"] <= 14.5
+    assert scores["half_maps"]["directional_worst_angstrom"] < 20
+    assert 0.7 < scores["truth"]["mean_masked_fsc"] < 1
+    page = (tmp_path / "validation.html").read_text()
+    assert "data:image/png;base64," in page
+    assert 'src="http' not in page
+    assert f"{scores['half_maps']['resolution_angstrom']:.2f} Å" in page
+    assert (tmp_path / "validation.png").stat().st_size > 10_000
+
+
+def test_the_truth_against_itself_is_perfect(tmp_path: Path) -> None:
+    validate(DEMO / "truth.mrc", "-o", tmp_path, "--truth", DEMO / "truth.mrc")
+    scores = json.loads((tmp_path / "validation.json").read_text())
+    assert scores["truth"]["real_space_correlation"] == pytest.approx(1.0)
+    assert scores["truth"]["masked"][1:-1] == pytest.approx([1.0] * 15)
+
+
+def test_a_model_is_scored_in_the_maps_frame(tmp_path: Path) -> None:
+    found, model, chain = gemmi.Structure(), gemmi.Model(1), gemmi.Chain("A")
+    for index, place in enumerate(np.random.default_rng(0).uniform(20, 44, (40, 3))):
+        residue, atom = gemmi.Residue(), gemmi.Atom()
+        residue.name, residue.seqid = "ALA", gemmi.SeqId(str(index + 1))
+        atom.name, atom.element, atom.b_iso, atom.pos = "CA", gemmi.Element("C"), 20.0, gemmi.Position(*place)
+        residue.add_atom(atom)
+        chain.add_residue(residue)
+    model.add_chain(chain)
+    found.add_model(model)
+    found.write_pdb(str(tmp_path / "model.pdb"))
+    simulated = ["simulate", str(tmp_path / "model.pdb"), "-o", str(tmp_path / "data"), "--box", "64"]
+    more = ["--pixel-size", "1", "--particles", "2"]
+    assert CliRunner().invoke(app, [*simulated, *more], catch_exceptions=False).exit_code == 0
+    data = tmp_path / "data"
+    validate(data / "truth.mrc", "-o", tmp_path / "scores", "--model", data / "structure.cif")
+    scores = json.loads((tmp_path / "scores" / "validation.json").read_text())["model"]
+    assert scores["real_space_correlation"] > 0.999
+    assert scores["mean_q_score"] > 0.8
+    assert len(scores["residue_q_scores"]) == 40
+
+
+def test_images_are_matched_by_number_and_halves_drift_apart(tmp_path: Path) -> None:
+    true = Rotation.random(40, random_state=np.random.default_rng(1))
+    none = np.zeros((40, 2))
+    write_particles(tmp_path / "true.star", 32, 4.0, true, none, "particles.mrcs")
+    order = np.random.default_rng(2).permutation(40)
+    half = (np.arange(40) % 2 + 1).astype(np.float64)
+    drift = Rotation.from_euler("z", 2.0, degrees=True)
+    moved = Rotation.concatenate([drift * true[i] if half[i] == 2 else true[i] for i in range(40)])
+    write_particles(tmp_path / "found.star", 32, 4.0, moved, none, "particles.mrcs", {"rlnRandomSubset": half})
+    head, rows = _split(tmp_path / "found.star")
+    (tmp_path / "found.star").write_text(head + "\n".join(rows[i] for i in order) + "\n\n")
+    scores = pose_scores(tmp_path / "found.star", tmp_path / "true.star", "C1")
+    assert scores["half1"]["median_angle_degrees"] < 0.01
+    assert scores["half2"]["median_angle_degrees"] == pytest.approx(2.0, abs=0.01)
+    assert scores["half2"]["drift_degrees"] == pytest.approx(2.0, abs=0.01)
+    assert scores["half2"]["median_angle_without_drift_degrees"] < 0.01
+
+
+def _split(path: Path) -> tuple[str, list[str]]:
+    lines = path.read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.endswith("000001@particles.mrcs"))
+    return "\n".join(lines[:first]) + "\n", [line for line in lines[first:] if line]
+
+
+def test_an_image_without_a_true_pose_is_refused(tmp_path: Path) -> None:
+    poses = Rotation.random(3, random_state=np.random.default_rng(1))
+    write_particles(tmp_path / "found.star", 32, 4.0, poses, np.zeros((3, 2)), "particles.mrcs")
+    write_particles(tmp_path / "true.star", 32, 4.0, poses[:2], np.zeros((2, 2)), "particles.mrcs")
+    with pytest.raises(InputError, match=r"no true pose for 000003@particles\.mrcs"):
+        pose_scores(tmp_path / "found.star", tmp_path / "true.star", "C1")
+
+
+def test_nonsense_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected one finished refinement"):
+        from_job(tmp_path)
+    write_volume(tmp_path / "small.mrc", read_volume(DEMO / "truth.mrc")[:24, :24, :24], 5.4)
+    with pytest.raises(MapError, match="32³ voxels, but the truth is 24³"):
+        validate(DEMO / "half1.mrc", "-o", tmp_path, "--truth", tmp_path / "small.mrc")
+    with pytest.raises(UsageError, match="differ in size"):
+        validate(DEMO / "half1.mrc", tmp_path / "small.mrc", "-o", tmp_path)
+    with pytest.raises(UsageError, match="for a RELION job"):
+        validate(DEMO / "half1.mrc", "-o", tmp_path, "--true-poses", DEMO / "particles.star")
