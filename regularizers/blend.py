@@ -12,6 +12,14 @@ import numpy.typing as npt
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.shells import Shells, correlation, power
 from extrecon.maps.half_map import FloatArray
+from extrecon.regularizer import Parameter
+
+BLEND = Parameter(
+    "blend",
+    "auto",
+    "fsc weights each shell of the result by 1 - FSC, the plain map by FSC; auto: fsc inside refinement.",
+    choices=("auto", "fsc", "none"),
+)
 
 _WITHOUT_FSC = 0.5
 _SOLVENT = 0.01  # the mask below this is solvent

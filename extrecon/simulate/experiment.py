@@ -19,12 +19,7 @@ from extrecon.files import replacing
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps.half_map import HalfMap
 from extrecon.maps.mrc import read_map, write_volume
-from extrecon.simulate import orientations
-from extrecon.simulate.motion import moved
-from extrecon.simulate.noise import gaussian_noise
-from extrecon.simulate.particles import write_particles, write_stack
-from extrecon.simulate.projection import contrast_transfer, project, shift_and_blur
-from extrecon.simulate.scattering import (
+from extrecon.maps.scattering import (
     centre,
     extent,
     frequencies,
@@ -33,6 +28,11 @@ from extrecon.simulate.scattering import (
     read_structure,
     scattering_map,
 )
+from extrecon.simulate import orientations
+from extrecon.simulate.motion import moved
+from extrecon.simulate.noise import gaussian_noise
+from extrecon.simulate.particles import write_particles, write_stack
+from extrecon.simulate.projection import contrast_transfer, project, shift_and_blur
 
 FloatArray = npt.NDArray[np.float64]
 Report = Callable[[str, float], None]

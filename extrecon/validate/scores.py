@@ -15,10 +15,10 @@ from extrecon.errors import InputError, MapError, UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps.half_map import HalfMap
+from extrecon.maps.scattering import keep_frame, read_structure, scattering_map
 from extrecon.relion.star import StarFile, read_star
 from extrecon.relion.symmetry import symmetry_group
 from extrecon.simulate.particles import ANGLES, ORIGINS
-from extrecon.simulate.scattering import keep_frame, read_structure, scattering_map
 from extrecon.validate.fsc import (
     HALF,
     directional_fsc,

@@ -12,7 +12,7 @@ from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
-from regularizers.blend import blended, flattened, weights_from_fsc
+from regularizers.blend import BLEND, blended, flattened, weights_from_fsc
 from regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
 from regularizers.localdeblur.external import usable_resolution
 from regularizers.localdeblur.method import automatic_worst, measure, single, sweep_facts, sweep_warnings
@@ -73,12 +73,7 @@ class LocalDeblur(Regularizer):
             minimum=0.5,
             maximum=0.9999,
         ),
-        Parameter(
-            "blend",
-            "auto",
-            "fsc weights each shell of the result by 1 - FSC, the plain map by FSC; auto: fsc inside refinement.",
-            choices=("auto", "fsc", "none"),
-        ),
+        BLEND,
         Parameter(
             "solvent",
             "auto",

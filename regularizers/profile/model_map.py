@@ -7,13 +7,10 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import numpy.typing as npt
-import scipy.fft
 
 from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
-
-_FINER = 2
-"""The atoms are laid on a grid so much finer, which needs less blur."""
+from extrecon.maps.scattering import scattering_map
 
 
 def model_map(path: Path, half_map: HalfMap) -> npt.NDArray[np.float32]:
@@ -41,7 +38,7 @@ def model_map(path: Path, half_map: HalfMap) -> npt.NDArray[np.float32]:
             f"{path}: no atom lies in the map, which covers {_span(origin, origin + edge)}; the atoms cover "
             f"{_span(low, high)}. Fit the model into the map first."
         )
-    return _scattering(model, box, pixel)
+    return scattering_map(model, box, pixel).astype(np.float32)
 
 
 def _read(path: Path) -> gemmi.Structure:
@@ -58,28 +55,3 @@ def _read(path: Path) -> gemmi.Structure:
 
 def _span(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> str:
     return ", ".join(f"{axis} {a:.0f} to {b:.0f}" for axis, a, b in zip("xyz", low, high, strict=True)) + " Å"
-
-
-def _scattering(model: gemmi.Structure, box: int, pixel: float) -> npt.NDArray[np.float32]:
-    calculator = gemmi.DensityCalculatorE()
-    calculator.d_min, calculator.rate = 2 * pixel / _FINER, 1.0
-    calculator.grid.setup_from(model)
-    fine = box * _FINER
-    calculator.grid.set_size(fine, fine, fine)
-    calculator.set_refmac_compatible_blur(model[0])
-    calculator.put_model_density_on_grid(model[0])
-    laid = np.asarray(calculator.grid.array, dtype=np.float32).transpose(2, 1, 0)
-    spectrum = scipy.fft.rfftn(laid, workers=-1)
-    kept = _low_frequencies(spectrum, box) / np.float32(_FINER**3)
-    axis = scipy.fft.fftfreq(box, pixel)
-    squared = axis[:, None, None] ** 2 + axis[:, None] ** 2 + scipy.fft.rfftfreq(box, pixel) ** 2
-    # The blur that kept the atoms from falling between the grid's points is taken back.
-    kept *= np.exp(calculator.blur * squared / 4) * (squared < (0.5 / pixel) ** 2)
-    density: npt.NDArray[np.float32] = scipy.fft.irfftn(kept, s=(box,) * 3, workers=-1).astype(np.float32)
-    return density
-
-
-def _low_frequencies(spectrum: npt.NDArray[np.complex64], box: int) -> npt.NDArray[np.complex64]:
-    """Cut a half-spectrum down to the frequencies of a coarser grid."""
-    full = np.rint(scipy.fft.fftfreq(box, 1 / box)).astype(np.int64)
-    return spectrum[full[:, None, None], full[:, None], np.arange(box // 2 + 1)]

@@ -14,7 +14,7 @@ from extrecon.fourier.lattice import Lattice, LatticeFactors
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
-from regularizers.blend import blended, flattened, weights_from_fsc
+from regularizers.blend import BLEND, blended, flattened, weights_from_fsc
 from regularizers.profile import model_free
 from regularizers.profile.average import KINDS
 from regularizers.profile.confidence import CONFIDENCE, confidence_map
@@ -69,12 +69,7 @@ class Profile(Regularizer):
             "fdr: the map's own confidence mask; given: --mask or the like; auto: given if there is one.",
             choices=("auto", "fdr", "given"),
         ),
-        Parameter(
-            "blend",
-            "auto",
-            "fsc weights each shell of the result by 1 - FSC, the plain map by FSC; auto: fsc inside refinement.",
-            choices=("auto", "fsc", "none"),
-        ),
+        BLEND,
     )
 
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:

@@ -13,13 +13,13 @@ from scipy.spatial.transform import Rotation
 
 from extrecon.errors import ExtreconError, InputError, UsageError
 from extrecon.maps import read_map, read_volume
+from extrecon.maps.scattering import atom_places, centre, low_pass, read_structure, scattering_map
 from extrecon.relion.star import read_star
 from extrecon.simulate import orientations
 from extrecon.simulate.experiment import Plan, simulate
 from extrecon.simulate.motion import moved
 from extrecon.simulate.noise import gaussian_noise
 from extrecon.simulate.particles import ANGLES
-from extrecon.simulate.scattering import atom_places, centre, low_pass, read_structure, scattering_map
 
 PIXEL_SIZE = 4.0
 
