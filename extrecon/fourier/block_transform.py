@@ -7,6 +7,7 @@ done between them finds its numbers still in the processor's cache.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -65,6 +66,7 @@ class BlockTransform:
         self.signed_frequencies = signed
         self._unsigned = compute.to_device(np.abs(signed))
         self._squared = compute.to_device(signed.astype(np.int64) ** 2)
+        self._local = threading.local()
 
     def squared_frequency(self, columns: slice) -> Array:
         """Return |k|² in Fourier pixels for kz ≥ 0: (band + 1, ky, kx) integers, to index a `radial_table`."""
@@ -104,25 +106,41 @@ class BlockTransform:
 
     def inverse_columns(self, spectrum: Array) -> Array:
         """Invert `forward_columns`; may overwrite ``spectrum``."""
-        columns = self.compute.ifft(self._padded(spectrum, -3), self.box, -3)
+        columns = self.compute.ifft(self._padded_columns(spectrum), self.box, -3)
         return columns[..., : self.block[0], :, :]
 
     def inverse_planes(self, half: Array) -> Array:
         """Invert `forward_planes`; may overwrite ``half``."""
-        along_y = self.compute.ifft(self._padded(half, -2), self.box, -2)
+        if self._full:
+            along_y = self.compute.ifft(half, self.box, -2)
+        else:
+            along_y, top, bottom = self._workspace(half), self.band + 1, self.box - self.band
+            columns = along_y[..., :top]
+            columns[..., :top, :] = half[..., :top, :]
+            columns[..., top:bottom, :] = 0
+            columns[..., bottom:, :] = half[..., top:, :]
+            self.compute.ifft_in_place(columns, -2)
         along_x = self.compute.irfft(along_y[..., : self.block[1], :], self.box, -1)
         return along_x[..., : self.block[2]]
 
-    def _padded(self, array: Array, axis: int) -> Array:
+    def _workspace(self, half: Array) -> Array:
+        """Return this thread's array for whole planes of a half; along x it is and stays 0 beyond the band."""
+        planes = tuple(half.shape[:-2])
+        held = getattr(self._local, "planes", None)
+        if held is None or held.shape[:-2] != planes or held.dtype != half.dtype:
+            held = self.compute.zeros_like(half, (*planes, self.box, self.box // 2 + 1))
+            self._local.planes = held
+        return held
+
+    def _padded_columns(self, spectrum: Array) -> Array:
         if self._full:
-            return array
-        top = self.band + 1
-        shape = list(array.shape)
-        shape[axis] = self.box
-        wide = self.compute.xp.empty(tuple(shape), dtype=array.dtype, device=device(array))
-        wide[_along(axis, slice(0, top))] = array[_along(axis, slice(0, top))]
-        wide[_along(axis, slice(top, self.box - self.band))] = 0
-        wide[_along(axis, slice(self.box - self.band, None))] = array[_along(axis, slice(top, None))]
+            return spectrum
+        top, bottom = self.band + 1, self.box - self.band
+        shape = (*spectrum.shape[:-3], self.box, *spectrum.shape[-2:])
+        wide = self.compute.xp.empty(shape, dtype=spectrum.dtype, device=device(spectrum))
+        wide[..., :top, :, :] = spectrum[..., :top, :, :]
+        wide[..., top:bottom, :, :] = 0
+        wide[..., bottom:, :, :] = spectrum[..., top:, :, :]
         return wide
 
     def _cut(self, array: Array, axis: int) -> Array:

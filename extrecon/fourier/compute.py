@@ -78,6 +78,10 @@ class Compute(ABC):
         """Invert `fft`; may overwrite ``array``."""
 
     @abstractmethod
+    def ifft_in_place(self, array: Array, axis: int) -> None:
+        """Invert `fft` inside ``array``, which may be a part of a larger one."""
+
+    @abstractmethod
     def rfft(self, array: Array, length: int, axis: int) -> Array:
         """Transform a real array over one axis, padded with zeros to ``length`` and halved."""
 
@@ -128,6 +132,12 @@ class CpuCompute(Compute):
     def ifft(self, array: Array, length: int, axis: int) -> Array:
         return scipy.fft.ifft(array, length, axis=axis, overwrite_x=True)
 
+    def ifft_in_place(self, array: Array, axis: int) -> None:
+        # Overwriting is a permission that SciPy makes use of for complex arrays; were it not to, this would copy.
+        result = scipy.fft.ifft(array, axis=axis, overwrite_x=True)
+        if not np.may_share_memory(result, array):
+            array[...] = result
+
     def rfft(self, array: Array, length: int, axis: int) -> Array:
         return scipy.fft.rfft(array, length, axis=axis)
 
@@ -136,7 +146,7 @@ class CpuCompute(Compute):
 
     def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
         # Slabs of a few planes keep temporaries inside the cache; NumPy lets go of the GIL in each of them.
-        step = max(1, min(8, -(-length // self.threads)))
+        step = max(1, min(12, -(-length // self.threads)))
         slabs = [slice(start, min(start + step, length)) for start in range(0, length, step)]
         if self.threads == 1:
             for slab in slabs:
@@ -197,6 +207,9 @@ class TorchCompute(Compute):
 
     def ifft(self, array: Array, length: int, axis: int) -> Array:
         return self._torch.fft.ifft(array, length, dim=axis)
+
+    def ifft_in_place(self, array: Array, axis: int) -> None:
+        array.copy_(self._torch.fft.ifft(array, dim=axis))
 
     def rfft(self, array: Array, length: int, axis: int) -> Array:
         return self._torch.fft.rfft(array, length, dim=axis)

@@ -20,6 +20,9 @@ _GAUSSIAN_END = 1e-9  # gains of the smoothing Gaussian below this are taken as 
 
 Gain = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
+PlanesOf = Callable[[int, slice], Array]
+"""Takes a field's number and planes, and returns an array that may be overwritten."""
+
 
 class Region:
     """Voxels to collect values from.
@@ -52,27 +55,27 @@ class MonogenicAmplitude:
     So the unfiltered map and its Riesz transforms are kept, and what each limit takes away is subtracted. Along z
     the transforms in x and y differ by factors alone, so three half-spectra serve four fields.
 
-    Memory: 9 volumes of the working type (the map and its three transforms, three half-spectra at the highest
-    limit, one spectrum, one half-spectrum).
+    Memory: 6 volumes of the working type at first (the map, its three transforms, one spectrum, one half-spectrum);
+    then 5 if the finest limit is half of Nyquist, 9 if it is Nyquist.
 
     Parameters
     ----------
     compute : where to work
     volume : (n, n, n) array, axes z, y, x
     dtype : float32 or float64
+    finest_shell : the highest limit that `above` will be asked for, Fourier pixels
     """
 
-    def __init__(self, compute: Compute, volume: FloatArray, dtype: npt.DTypeLike) -> None:
+    def __init__(self, compute: Compute, volume: FloatArray, dtype: npt.DTypeLike, finest_shell: int) -> None:
         self.compute, self.dtype, self.box = compute, np.dtype(dtype), volume.shape[0]
         self._kind = np.result_type(self.dtype, np.complex64)
-        whole = BlockTransform(compute, self.box)
-        self._spectrum = compute.to_device(np.empty(whole.half_shape, self._kind))
-        self._halves = compute.to_device(np.empty(3 * int(np.prod(whole.half_shape)), self._kind))
-        self._smoothed = compute.to_device(np.empty(int(np.prod(whole.half_shape)), self._kind))
         self._unfiltered = compute.to_device(np.empty((4, *volume.shape), self.dtype))
-        self._transform_volume(whole, compute.to_device(volume, self.dtype))
-        self._fields(whole, np.ones_like)
-        self.compute.over_slabs(self._fill_unfiltered(whole), self.box)
+        self._unfiltered[0] = compute.to_device(volume, self.dtype)
+        spectrum = self._transformed()
+        self._fill_riesz(spectrum)
+        band = BlockTransform(compute, self.box, band=finest_shell)
+        rows = compute.to_device(band.signed_frequencies % self.box)
+        self._spectrum = spectrum[:, rows, : band.band + 1][rows]
 
     def above(self, shell: int, keep_nyquist: bool, regions: Sequence[Region]) -> list[npt.NDArray[np.floating]]:
         """Return the amplitude of the map above a frequency, low-passed there, at the voxels of each region.
@@ -86,15 +89,20 @@ class MonogenicAmplitude:
         if frequency >= 0.5 and not keep_nyquist:
             return [np.full(region.size, np.nan, self.dtype) for region in regions]
         low = BlockTransform(self.compute, self.box, band=shell)
-        self._fields(low, lambda u: 1.0 - high_pass(u, frequency))
-        return self._sample(low, lambda u: low_pass(u, frequency), regions)
+        removed = self._fields(low, lambda u: 1.0 - high_pass(u, frequency))
+        return self._sample(removed, lambda u: low_pass(u, frequency), regions)
 
     def broadband(self, sigma: float, regions: Sequence[Region]) -> list[npt.NDArray[np.floating]]:
         """Return the unfiltered map's amplitude, smoothed by exp(−π² σ² u²), at the voxels of each region."""
         return self._sample(None, lambda u: gaussian(u, sigma), regions)
 
-    def _transform_volume(self, whole: BlockTransform, volume: Array) -> None:
-        spectrum = self._spectrum
+    def _empty(self, *shape: int) -> Array:
+        return self.compute.to_device(np.empty(shape, self._kind))
+
+    def _transformed(self) -> Array:
+        """Return the map's spectrum."""
+        whole, volume = BlockTransform(self.compute, self.box), self._unfiltered[0]
+        spectrum = self._empty(*whole.half_shape)
 
         def planes(part: slice) -> None:
             spectrum[part] = whole.forward_planes(volume[part])
@@ -104,24 +112,58 @@ class MonogenicAmplitude:
 
         self.compute.over_slabs(planes, self.box)
         self.compute.over_slabs(columns, self.box)
+        return spectrum
 
-    def _half_view(self, buffer: Array, lead: tuple[int, ...], transform: BlockTransform) -> Array:
-        shape = (*lead, *transform.half_shape)
-        return buffer[: int(np.prod(shape))].reshape(shape)
+    def _fill_riesz(self, spectrum: Array) -> None:
+        """Make the map's Riesz transforms, through one half-spectrum after the other."""
+        whole = BlockTransform(self.compute, self.box)
+        half = self._empty(*whole.half_shape)
+        along_z = self.compute.to_device(whole.signed_frequencies, self.dtype)[:, None, None]
+        for factor, fields in ((-1j, (1, 2)), (-1j * along_z, (3,))):
+            self._riesz_columns(whole, spectrum, factor, half)
+            self._riesz_planes(whole, half, fields)
 
-    def _fields(self, transform: BlockTransform, gain: Gain) -> None:
-        """Fill the half-spectra of the map, of its Riesz transforms in x and y, and in z, through a radial gain."""
-        compute, top = self.compute, transform.band + 1
+    def _riesz_columns(self, whole: BlockTransform, spectrum: Array, factor: Array, half: Array) -> None:
+        gain = self._gains(np.ones_like)[1]
+
+        def columns(part: slice) -> None:
+            turned = whole.scaled(spectrum[:, part], gain[whole.squared_frequency(part)])
+            half[:, part] = whole.inverse_columns(turned * factor)
+
+        self.compute.over_slabs(columns, whole.half_shape[1])
+
+    def _riesz_planes(self, whole: BlockTransform, half: Array, fields: Sequence[int]) -> None:
+        factors = self._in_plane_factors(whole)
+
+        def planes(part: slice) -> None:
+            for field in fields:
+                turned = half[part] * factors[field] if field in factors else half[part]
+                self._unfiltered[field, part] = whole.inverse_planes(turned)
+
+        self.compute.over_slabs(planes, self.box)
+
+    def _in_plane_factors(self, transform: BlockTransform) -> dict[int, Array]:
+        """Return what turns the common half-spectrum of the Riesz transforms in x (1) and y (2) into each."""
+        signed = self.compute.to_device(transform.signed_frequencies, self.dtype)
+        return {1: signed[: transform.band + 1], 2: signed[:, None]}
+
+    def _gains(self, gain: Gain) -> Array:
+        """Return (2, squared frequency): a radial gain, and that gain divided by the frequency."""
         table = radial_table(self.box, gain)
         length = np.sqrt(np.arange(len(table), dtype=np.float64))
         length[0] = np.inf  # the mean has no direction
-        tables = compute.to_device(np.stack([table, table / length]), self.dtype)
+        return self.compute.to_device(np.stack([table, table / length]), self.dtype)
+
+    def _fields(self, transform: BlockTransform, gain: Gain) -> PlanesOf:
+        """Return what gives planes of the map (0) or of a Riesz transform (x 1, y 2, z 3), after a radial gain."""
+        compute, top = self.compute, transform.band + 1
+        tables = self._gains(gain)
+        rows = compute.to_device(transform.signed_frequencies % self._spectrum.shape[0])
         along_z = compute.to_device(transform.signed_frequencies, self.dtype)[:, None, None]
-        rows = compute.to_device(transform.signed_frequencies % self.box)
-        halves = self._half_view(self._halves, (3,), transform)
+        halves = self._empty(3, *transform.half_shape)
 
         def columns(part: slice) -> None:
-            spectrum = transform.cut_columns(self._spectrum[:, rows[part], :top])
+            spectrum = self._spectrum[rows[:, None], rows[None, part], :top]
             gains = tables[:, transform.squared_frequency(part)]
             turned = transform.scaled(spectrum, gains[1]) * -1j
             halves[0, :, part] = transform.inverse_columns(transform.scaled(spectrum, gains[0]))
@@ -129,12 +171,7 @@ class MonogenicAmplitude:
             halves[1, :, part] = transform.inverse_columns(turned)
 
         compute.over_slabs(columns, transform.half_shape[1])
-
-    def _planes_of(self, transform: BlockTransform) -> Callable[[int, slice], Array]:
-        """Return a function that gives planes of a field: 0 the map, 1 to 3 its Riesz transforms in x, y, z."""
-        halves = self._half_view(self._halves, (3,), transform)
-        signed = self.compute.to_device(transform.signed_frequencies, self.dtype)
-        factors = {1: signed[: transform.band + 1], 2: signed[:, None]}
+        factors = self._in_plane_factors(transform)
 
         def planes_of(field: int, part: slice) -> Array:
             if field in factors:
@@ -143,40 +180,20 @@ class MonogenicAmplitude:
 
         return planes_of
 
-    def _fill_unfiltered(self, whole: BlockTransform) -> Callable[[slice], None]:
-        planes_of = self._planes_of(whole)
-
-        def planes(part: slice) -> None:
-            for field in range(4):
-                self._unfiltered[field, part] = planes_of(field, part)
-
-        return planes
-
     def _sample(
-        self, removed: BlockTransform | None, smoothing: Gain, regions: Sequence[Region]
+        self, removed: PlanesOf | None, smoothing: Gain, regions: Sequence[Region]
     ) -> list[npt.NDArray[np.floating]]:
-        """Return at each region's voxels the smoothed amplitude of the map less what the half-spectra hold."""
+        """Return at each region's voxels the smoothed amplitude of the map less what was removed."""
         compute, xp = self.compute, self.compute.xp
         table = radial_table(self.box, smoothing)
-        last = int(np.flatnonzero(table)[-1])
-        smooth = BlockTransform(compute, self.box, band=int(np.sqrt(last)))
+        smooth = BlockTransform(compute, self.box, band=int(np.sqrt(np.flatnonzero(table)[-1])))
         gains = compute.to_device(table, self.dtype)
-        half = self._half_view(self._smoothed, (), smooth)
-        removed_planes = None if removed is None else self._planes_of(removed)
+        half = self._empty(*smooth.half_shape)
 
         def amplitude(part: slice) -> None:
-            squared = None
-            for field in range(4):  # one by one: a field's planes fit the cache
-                if removed_planes is not None:
-                    kept = removed_planes(field, part)
-                    kept -= self._unfiltered[field, part]  # its sign is squared away
-                    kept *= kept
-                else:
-                    kept = self._unfiltered[field, part] ** 2
-                if squared is None:
-                    squared = kept
-                else:
-                    squared += kept
+            squared = self._square(0, part, removed)
+            for field in range(1, 4):  # one by one: a field's planes fit the cache
+                squared += self._square(field, part, removed)
             half[part] = smooth.forward_planes(xp.sqrt(squared))
 
         def smoothed(part: slice) -> None:
@@ -187,7 +204,7 @@ class MonogenicAmplitude:
         values = [compute.to_device(np.empty(region.size, self.dtype)) for region in regions]
 
         def collect(part: slice) -> None:
-            slab = smooth.inverse_planes(half[part] + 0)
+            slab = smooth.inverse_planes(half[part])
             for region, found in zip(regions, values, strict=True):
                 region.collect(slab, part, found)
 
@@ -195,6 +212,14 @@ class MonogenicAmplitude:
         compute.over_slabs(smoothed, smooth.half_shape[1])
         compute.over_slabs(collect, self.box)
         return [compute.to_numpy(found) for found in values]
+
+    def _square(self, field: int, part: slice, removed: PlanesOf | None) -> Array:
+        if removed is None:
+            return self._unfiltered[field, part] ** 2
+        rest = removed(field, part)
+        rest -= self._unfiltered[field, part]  # its sign is squared away
+        rest *= rest
+        return rest
 
 
 def high_pass(u: npt.NDArray[np.float64], frequency: float) -> npt.NDArray[np.float64]:

@@ -105,19 +105,18 @@ def local_resolution(
     """
     progress("local resolution", 0.0)
     labels, limit = label_voxels(volume, mask)
-    amplitude = MonogenicAmplitude(compute, volume, settings.dtype)
+    levels = sweep_levels(len(volume), pixel_size_angstrom, settings)
+    finest_shell = max((shell for shell, _ in levels), default=1)
+    amplitude = MonogenicAmplitude(compute, volume, settings.dtype, finest_shell)
     if settings.refine_mask:
         _refine(labels, amplitude, compute)
     signal = labels == SIGNAL
     noise_voxels = labels == NOISE if noise is None else labels >= NOISE
     _check_voxels(signal, noise_voxels)
-    noise_amplitude = None if noise is None else MonogenicAmplitude(compute, noise, settings.dtype)
+    noise_amplitude = None if noise is None else MonogenicAmplitude(compute, noise, settings.dtype, finest_shell)
     meter = _Meter(amplitude, noise_amplitude, Region(compute, signal), Region(compute, noise_voxels), settings)
-    levels = sweep_levels(len(volume), pixel_size_angstrom, settings)
     values, used, ending = _sweep(meter, levels, settings, progress)
-    resolution = np.zeros(volume.shape)
-    resolution[signal] = values
-    resolution = _smoothed(resolution, signal, compute)
+    resolution = _smoothed(values, signal, compute)
     progress("local resolution", 1.0)
     facts = {"signal_voxels": int(signal.sum()), "noise_voxels": int(noise_voxels.sum()), "radius_limit": limit}
     return Sweep(resolution, labels, used, ending, facts)
@@ -125,30 +124,46 @@ def local_resolution(
 
 def label_voxels(volume: FloatArray, mask: FloatArray) -> tuple[npt.NDArray[np.int8], int]:
     """Return signal, noise and ignored voxels, and the radius (voxels) from which on voxels are ignored."""
-    box = len(volume)
-    axis = (np.arange(box, dtype=np.int32) - box // 2) ** 2
-    squared = axis[:, None, None] + axis[None, :, None] + axis  # whole numbers: exact, and half the memory
     signal = mask > 0.5
     if not signal.any():
         raise RegularizerError("The mask has no voxel above 0.5: there is nothing to measure.")
     labels = signal.astype(np.int8)  # SIGNAL and NOISE
-    limit = _cliff(volume, squared, int(np.sqrt(squared[signal].max())))
-    labels[squared >= limit * limit] = IGNORED
+    squared = _SquaredRadius(len(volume))
+    farthest = max(int(squared.plane(z)[signal[z]].max(initial=0)) for z in range(len(volume)))
+    limit = _cliff(volume, squared, int(np.sqrt(farthest)))
+    for z in range(len(volume)):
+        labels[z][squared.plane(z) >= limit * limit] = IGNORED
     return labels, limit
 
 
-def _cliff(volume: FloatArray, squared_radius: npt.NDArray[np.int32], first: int) -> int:
+class _SquaredRadius:
+    """Squared distances from the middle of a box, voxels, plane by plane: whole numbers, exact."""
+
+    def __init__(self, box: int) -> None:
+        self._axis = (np.arange(box, dtype=np.int32) - box // 2) ** 2
+        self._plane = self._axis[:, None] + self._axis
+
+    def plane(self, z: int) -> npt.NDArray[np.int32]:
+        plane: npt.NDArray[np.int32] = self._plane + self._axis[z]
+        return plane
+
+
+def _cliff(volume: FloatArray, squared_radius: _SquaredRadius, first: int) -> int:
     """Return the radius of the first shell beyond ``first`` where a masked map falls to a constant."""
     end = len(volume) // 2
     if first >= end:
         return end
-    kept = np.flatnonzero((squared_radius >= first * first) & (squared_radius < end * end))
     shell_of = np.sqrt(np.arange(end * end)).astype(np.int64)
-    shell = shell_of[squared_radius.ravel()[kept]]
-    values = volume.ravel()[kept].astype(np.float64)
-    counts = np.maximum(np.bincount(shell, minlength=end), 1)
-    values -= (np.bincount(shell, values, minlength=end) / counts)[shell]
-    variances = np.bincount(shell, values * values, minlength=end) / counts
+    counts, sums, squares = np.zeros((3, end))
+    for z, plane in enumerate(volume):
+        squared = squared_radius.plane(z)
+        kept = (squared >= first * first) & (squared < end * end)
+        shell, values = shell_of[squared[kept]], plane[kept].astype(np.float64)
+        counts += np.bincount(shell, minlength=end)
+        sums += np.bincount(shell, values, minlength=end)
+        squares += np.bincount(shell, values * values, minlength=end)
+    counts = np.maximum(counts, 1)
+    variances = squares / counts - (sums / counts) ** 2
     for rad in range(first + 1, end):
         if variances[rad] < _CLIFF * variances[rad - 1]:
             return rad - 1
@@ -249,16 +264,20 @@ def _sweep(
 
 
 def _smoothed(
-    resolution: npt.NDArray[np.float64], signal: npt.NDArray[np.bool_], compute: Compute
+    inside: npt.NDArray[np.float64], signal: npt.NDArray[np.bool_], compute: Compute
 ) -> npt.NDArray[np.float64]:
-    """Smooth inside, where that improves the number; the outside counts as the median."""
-    inside = resolution[signal]
-    middle = sorted_value(inside, inside.size // 2)
+    """Return the signal voxels' values, smoothed where that improves the number, and 0 outside.
+
+    For the smoothing the outside counts as the median.
+    """
     region = bounding_block(signal)
-    departure = np.where(signal[region], resolution[region] - middle, 0.0)  # from the median, so 0 outside
+    voxels = signal[region]
+    middle = sorted_value(inside, inside.size // 2)
+    departure = np.zeros(voxels.shape)
+    departure[voxels] = inside - middle
     smooth = middle + radially_filtered(
-        compute.to_device(departure), len(resolution), lambda u: gaussian(u, _SMOOTHING_SIGMA), compute
+        compute.to_device(departure), len(signal), lambda u: gaussian(u, _SMOOTHING_SIGMA), compute
     )
-    result = np.zeros_like(resolution)
-    result[region] = np.where(signal[region], np.minimum(resolution[region], compute.to_numpy(smooth)), 0.0)
+    result = np.zeros(signal.shape)
+    result[region][voxels] = np.minimum(inside, compute.to_numpy(smooth)[voxels])
     return result

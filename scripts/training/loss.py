@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 _ERROR_FLOOR = 0.02
-_WITHIN_REACH = 1.1  # shells up to so many times the resolution count
+_WITHIN_REACH = 1.4  # shells up to so many times the resolution's count
 
 
 class Loss:
