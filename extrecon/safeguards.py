@@ -16,12 +16,11 @@ import numpy.typing as npt
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.grids import full_axis, window_full_axis, window_half_axis
-from extrecon.fourier.shells import Shells, correlation, power
+from extrecon.fourier.shells import Shells, correlation, cutoff_shell, power
 from extrecon.maps.half_map import FloatArray
 
 LARGEST_SHIFT_PX = 0.1
 LARGEST_AMPLITUDE_GAIN = 100.0
-FSC_THRESHOLD = 1 / 7
 CUTOFF_EDGE_SHELLS = 2
 FEWEST_SHELLS = 2
 SHIFT_GRID = 64
@@ -172,12 +171,6 @@ def _newton_step(cross: npt.NDArray[Any], shift: npt.NDArray[np.float64]) -> npt
         return np.zeros(3)
     step: npt.NDArray[np.float64] = np.clip(-np.linalg.solve(hessian, gradient), -0.5, 0.5)
     return step
-
-
-def cutoff_shell(half_map_fsc: npt.NDArray[np.float64]) -> int:
-    """Return the last shell before the FSC first falls under 1/7."""
-    under = np.flatnonzero(half_map_fsc[1:] < FSC_THRESHOLD)
-    return int(under[0]) if under.size else half_map_fsc.size - 1
 
 
 def _soft_step(count: int, last: int) -> npt.NDArray[np.float64]:

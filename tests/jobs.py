@@ -103,7 +103,9 @@ def write_job(
     return JobFiles(folder, star, density)
 
 
-def write_previous(folder: Path, root: str, *, order: int = 4, local_order: int = 4, split: int = 1) -> None:
+def write_previous(
+    folder: Path, root: str, *, order: int = 4, local_order: int = 4, split: int = 1, command: str = ""
+) -> None:
     """Write iteration 4's sampling, optimiser and model files."""
     stem = f"{folder / root}_it004"
     Path(f"{stem}_sampling.star").write_text(
@@ -112,7 +114,8 @@ def write_previous(folder: Path, root: str, *, order: int = 4, local_order: int 
         "_rlnAngleRot #1 \n_rlnAngleTilt #2 \n   45.000000    80.405932 \n   56.250000    70.528779 \n \n"
     )
     Path(f"{stem}_optimiser.star").write_text(
-        "# RELION optimiser\n\n# version 30001\n\ndata_optimiser_general\n\n"
+        f"# RELION optimiser; version 3.1.3\n# --o {root}{command} \n\n"
+        "# version 30001\n\ndata_optimiser_general\n\n"
         f"_rlnOutputRootName   run\n_rlnDoSplitRandomHalves   {split}\n_rlnParticleDiameter   60.000000\n"
         f"_rlnSolventMaskName   None\n_rlnAutoLocalSearchesHealpixOrder   {local_order}\n \n"
     )

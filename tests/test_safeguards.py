@@ -5,8 +5,8 @@ import pytest
 
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
-from extrecon.fourier.shells import Shells, power
-from extrecon.safeguards import Guarded, cutoff_shell, guard, measure_shift
+from extrecon.fourier.shells import Shells, cutoff_shell, power
+from extrecon.safeguards import Guarded, guard, measure_shift
 from tests.jobs import blobs
 
 N = 24

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.grids import full_axis, squared_radius
 
+FSC_THRESHOLD = 1 / 7
+
 
 class Shells:
     """The shells of an (n, n, n) map's half-complex spectrum, (n, n, n // 2 + 1) in FFT order."""
@@ -93,3 +95,9 @@ def fourier_shell_correlation(first: Array, second: Array, shells: Shells) -> np
     """
     norm = np.sqrt(power(first, shells) * power(second, shells))
     return np.divide(correlation(first, second, shells), norm, out=np.zeros(shells.count), where=norm > 0)
+
+
+def cutoff_shell(half_map_fsc: npt.NDArray[np.float64]) -> int:
+    """Return the last shell before the half-map FSC, (n // 2 + 1,), first falls under 1/7."""
+    under = np.flatnonzero(half_map_fsc[1:] < FSC_THRESHOLD)
+    return int(under[0]) if under.size else half_map_fsc.size - 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from extrecon.fourier.shells import cutoff_shell
 from extrecon.relion.job import Job
 from extrecon.relion.search import SearchState
 
 Apply = Literal["local-search", "always", "never"]
+
+_LOW_PASS_EDGE_SHELLS = 2  # the starting reference fades out over so many shells
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,28 @@ def decide(job: Job, state: SearchState, apply: Apply) -> Decision:
         return Decision(False, False, "classification: no half-map FSC tells signal from noise")
     joined = _is_joined(job, state)
     wanted, reason = _search_decision(state, apply)
+    if wanted and apply == "local-search" and _shows_the_reference_alone(job, state):
+        low_pass = state.initial_low_pass_angstrom
+        wanted, reason = False, f"the half-maps agree no further than the starting reference went ({low_pass:g} Å)"
     return Decision(wanted, joined, f"joined iteration; {reason}" if joined else reason)
 
 
 def _is_joined(job: Job, state: SearchState) -> bool:
     """Take a call without a half for the joined iteration, unless RELION is known not to split the particles."""
     return job.name is not None and job.name.half is None and state.split_halves is not False
+
+
+def _shows_the_reference_alone(job: Job, state: SearchState) -> bool:
+    """Tell whether the halves agree no further than the frequencies in which both began alike.
+
+    Particles aligned to one reference show it in both halves, be they noise alone: what the halves share up to
+    there is no evidence of signal, and a regularizer would carve it further.
+    """
+    pixel_size = job.pixel_size_angstrom or state.pixel_size_angstrom
+    if job.half_map_fsc is None or pixel_size is None or state.initial_low_pass_angstrom is None:
+        return False
+    begun_alike = job.original_size * pixel_size / state.initial_low_pass_angstrom
+    return cutoff_shell(job.half_map_fsc) <= begun_alike + _LOW_PASS_EDGE_SHELLS
 
 
 def _search_decision(state: SearchState, apply: Apply) -> tuple[bool, str]:

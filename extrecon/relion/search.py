@@ -7,6 +7,7 @@ and what could not be learnt is said.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from extrecon.relion.names import JobName
 from extrecon.relion.star import StarFile, read_star
 
 POLL_SECONDS = 0.1
+_INI_HIGH = re.compile(r" --ini_high (\d+(?:\.\d*)?)(?= |$)", re.MULTILINE)  # no block of the file holds it
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class SearchState:
     split_halves : whether this is a refinement of two half sets
     solvent_mask : the user's mask, as RELION names it
     pixel_size_angstrom, particle_diameter_angstrom : Å
+    initial_low_pass_angstrom : what the starting reference was low-passed to, Å; None also if it was not
     problems : a sentence for each file that could not be used
     """
 
@@ -40,6 +43,7 @@ class SearchState:
     solvent_mask: str | None = None
     pixel_size_angstrom: float | None = None
     particle_diameter_angstrom: float | None = None
+    initial_low_pass_angstrom: float | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -123,6 +127,7 @@ def _from_optimiser(star: StarFile) -> dict[str, Any]:
         "split_halves": star.integer(block, "rlnDoSplitRandomHalves") == 1,
         "particle_diameter_angstrom": star.number(block, "rlnParticleDiameter"),
         "solvent_mask": None if mask in ("", "None") else mask,
+        "initial_low_pass_angstrom": float(given[1]) if (given := _INI_HIGH.search(star.opening)) else None,
     }
 
 

@@ -30,10 +30,16 @@ class StarFile:
     """The blocks of one STAR file, with checked access to them.
 
     Lists (``_key value`` blocks) are mappings; loops are tables of columns.
+
+    Attributes
+    ----------
+    path : where it was read
+    opening : the comments before the first block; RELION writes its command line there
     """
 
-    def __init__(self, path: Path, blocks: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, blocks: Mapping[str, Any], opening: str = "") -> None:
         self.path = path
+        self.opening = opening
         self._blocks = blocks
 
     def has(self, block: str) -> bool:
@@ -119,7 +125,7 @@ def read_star(path: Path, *, first_block_only: bool = False) -> StarFile:
     ------
     StarError : missing, empty, cut off, or not a STAR file.
     """
-    _check_text(path)
+    opening = _checked_text(path).partition("\ndata_")[0]
     try:
         with _ONE_READER:
             linecache.clearcache()
@@ -128,10 +134,10 @@ def read_star(path: Path, *, first_block_only: bool = False) -> StarFile:
         raise StarError(f"{path}: not a readable STAR file: {error} (paths must not hold spaces).") from error
     if not blocks:
         raise StarError(f"{path}: holds no data block.")
-    return StarFile(path, blocks)
+    return StarFile(path, blocks, opening)
 
 
-def _check_text(path: Path) -> None:
+def _checked_text(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -144,3 +150,4 @@ def _check_text(path: Path) -> None:
         raise StarError(f"{path}: the file is empty.")
     if not text.endswith("\n"):
         raise StarError(f"{path}: the file ends in the middle of a line; it is cut off or still being written.")
+    return text

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.masks import particle_mask, radius_px
-from extrecon.fourier.shells import Shells, power
+from extrecon.fourier.shells import Shells, cutoff_shell, power
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
 from regularizers.blend import blended, flattened
 from regularizers.cnn import weights
 from regularizers.cnn.resample import resampled
-from regularizers.cnn.standardise import Curve, cutoff_shell, resolution, signal_share, standardise
+from regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
 
 _LEAST_SOLVENT = 0.05
 _FEWEST_SHELLS = 3

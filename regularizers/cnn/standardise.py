@@ -17,13 +17,12 @@ import numpy.typing as npt
 
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.masks import EDGE_PX, radius_px, soft_sphere
-from extrecon.fourier.shells import Shells, power
+from extrecon.fourier.shells import Shells, cutoff_shell, power
 from extrecon.maps.half_map import FloatArray
 from regularizers.cnn.resample import resampled
 
 Curve = npt.NDArray[np.float64]
 
-FSC_THRESHOLD = 1 / 7
 COARSEST = 8
 VOXELS_PER_RESOLUTION = 3.0
 COARSEST_PIXEL_ANGSTROM = 4.0
@@ -68,12 +67,6 @@ def working_box(box: int, pixel_size_angstrom: float, resolution_angstrom: float
 def resolution(fsc: Curve, box: int, pixel_size_angstrom: float) -> float:
     """Return where the FSC first falls under 1/7, Å; twice the pixel size if it does not."""
     return box * pixel_size_angstrom / min(cutoff_shell(fsc) + 1, len(fsc) - 1)
-
-
-def cutoff_shell(fsc: Curve) -> int:
-    """Return the last shell before the FSC first falls under 1/7."""
-    under = np.flatnonzero(fsc[1:] < FSC_THRESHOLD)
-    return int(under[0]) if under.size else len(fsc) - 1
 
 
 def signal_share(fsc: Curve) -> Curve:

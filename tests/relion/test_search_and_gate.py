@@ -11,7 +11,7 @@ from extrecon.relion.gate import Apply, decide
 from extrecon.relion.job import read_job
 from extrecon.relion.names import parse_job_name
 from extrecon.relion.search import SearchState, read_search_state
-from tests.jobs import BOX, JobFiles, blobs, write_job, write_previous
+from tests.jobs import BOX, PIXEL_SIZE, JobFiles, blobs, write_job, write_previous
 
 
 def state_of(files: JobFiles, wait_seconds: float = 0.0) -> SearchState:
@@ -111,6 +111,27 @@ def test_a_classification_is_regularized_only_if_asked_for(tmp_path: Path) -> No
     assert decision_of(classes, "always")[0]
 
 
+@pytest.mark.parametrize(("last_shell", "regularized"), [(4, False), (6, False), (7, True)])
+def test_halves_that_share_only_the_starting_reference_stay_plain(
+    last_shell: int, regularized: bool, tmp_path: Path
+) -> None:
+    fsc = np.where(np.arange(BOX // 2 + 1) <= last_shell, 0.6, 0.0)
+    files = write_job(tmp_path, fsc=fsc)
+    write_previous(tmp_path, "run", command=f" --ini_high {BOX * PIXEL_SIZE / 4.3:.3f} --pad 1")  # shell 4.3
+    decided = decision_of(files, "local-search")
+    assert decided[0] is regularized
+    assert ("the half-maps agree no further than the starting reference went" in decided[2]) is not regularized
+    assert decision_of(files, "always")[0]
+
+
+def test_a_reference_that_was_not_low_passed_holds_nothing_back(tmp_path: Path) -> None:
+    files = write_job(tmp_path, fsc=np.where(np.arange(BOX // 2 + 1) <= 3, 0.6, 0.0))
+    assert state_of(files).initial_low_pass_angstrom is None
+    write_previous(tmp_path, "run", command=" --ini_high -1")
+    assert state_of(files).initial_low_pass_angstrom is None
+    assert decision_of(files, "local-search")[0]
+
+
 def test_without_knowledge_the_map_stays_plain(tmp_path: Path) -> None:
     files = write_job(tmp_path)
     files.previous("optimiser").unlink()
@@ -140,4 +161,4 @@ def test_real_refinements(iteration: int, order: int, shared_fixtures: Path) -> 
         assert name is not None
         state = read_search_state(name, 0.0)
         assert (state.healpix_order, state.local_healpix_order) == (order, 3)
-        assert state.pixel_size_angstrom == 5.4
+        assert (state.pixel_size_angstrom, state.initial_low_pass_angstrom) == (5.4, 30.0)
