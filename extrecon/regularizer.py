@@ -129,14 +129,17 @@ class Regularized:
     ----------
     density : (n, n, n) float array, axes z, y, x, on the half-map's grid
     facts : what the record should say about the work (numbers, words, lists of them)
-    maps : further maps worth keeping, by name, each (n, n, n); written beside the result
+    maps : further maps worth keeping, by name, each (n, n, n); written beside the result. One named
+        ``local_resolution`` (Å), ``local_b`` (Å²) or ``confidence`` colours the picture; it is 0 where unknown
     warnings : sentences the user should read
+    curves : (2, m) arrays of spatial frequency, 1/Å, and amplitude, by name; drawn in one plot
     """
 
     density: FloatArray
     facts: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, FloatArray] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    curves: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 class Regularizer(ABC):

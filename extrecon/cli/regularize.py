@@ -160,10 +160,12 @@ def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record,
 
 
 def _draw(target: Path, half_map: HalfMap, outcome: Regularized, given: HalfMap | None, work: _Work) -> None:
-    """Draw the result beside it, coloured by the local resolution that was given or measured."""
-    from extrecon.validate.pictures import draw_regularized
+    """Draw the result beside it, coloured by the local resolution that was given, or by what was found."""
+    from extrecon.validate.pictures import draw_regularized, local_of
 
-    resolution = outcome.maps.get("local_resolution")
-    if resolution is None and given is not None:
-        resolution = given.density
-    draw_regularized(target.with_suffix(".png"), half_map, outcome.density, resolution, work.compute)
+    maps = dict(outcome.maps)
+    if given is not None:
+        maps.setdefault("local_resolution", given.density)
+    draw_regularized(
+        target.with_suffix(".png"), half_map, outcome.density, local_of(maps), outcome.curves, work.compute
+    )

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from regularizers.profile.average import average_profile
+from regularizers.profile.solvent import signal, trust
 
 Values = npt.NDArray[np.float64]
 
 WILSON_START_AT_1_DA = 0.309  # 1/Å; Singer, Acta Cryst. D 77, 2021: 1/d = 0.309 MW^(−1/12)
 DALTON_PER_CUBIC_ANGSTROM = 0.8
-_SMALLEST_SIGNAL = 0.05  # of a shell's amplitude: what is left where noise takes all
 _SHARPNESS = 2.0  # of the change from the window's own profile to the average one, 1/Å
 _LARGEST_B = 800.0
 _TRUST = 4  # power of a shell's share of signal in its weight: one that noise or a neighbour fills says nothing
@@ -103,12 +103,6 @@ def plan(
     )
 
 
-def signal(profiles: npt.NDArray[np.float32], plan: Plan) -> Values:
-    """Return the profiles without the noise, whose power adds to the signal's: (windows, shells)."""
-    own = profiles.astype(np.float64)
-    return np.sqrt(np.maximum(own**2 - plan.noise**2, (_SMALLEST_SIGNAL * own) ** 2))
-
-
 def fit_b_factors(profiles: npt.NDArray[np.float32], plan: Plan) -> LocalB:
     """Fit ln(signal / average) = ln a − B s² / 4 from the Wilson start to the finest resolution, window by window.
 
@@ -116,7 +110,7 @@ def fit_b_factors(profiles: npt.NDArray[np.float32], plan: Plan) -> LocalB:
     windows, less what their own uncertainty explains, is how much B factors truly vary; a fit is drawn towards the
     whole particle's B in the ratio of the two variances (James & Stein).
     """
-    own = signal(profiles, plan)
+    own = signal(profiles, plan.noise)
     frequency = plan.frequency_per_angstrom
     used = (frequency >= 1 / plan.wilson_angstrom - 1e-9) & (frequency <= 1 / plan.finest_angstrom + 1e-9)
     if used.sum() < _FEWEST_SHELLS:
@@ -150,21 +144,18 @@ def _lines(x: Values, y: Values, weights: Values) -> tuple[Values, Values, Value
     return slope, mean_y - slope * mean_x, r_squared, left / (max(y.shape[1] - 2, 1) * sxx)
 
 
-def factors(profiles: npt.NDArray[np.float32], local: LocalB, plan: Plan) -> npt.NDArray[np.float32]:
-    """Return by what each shell of each window should be multiplied, (windows, shells).
+def factors(profiles: npt.NDArray[np.float32], local: LocalB, plan: Plan) -> tuple[npt.NDArray[np.float32], Values]:
+    """Return by what each shell of each window should be multiplied, (windows, shells), and what it is to become.
 
     Coarser than the Wilson start the window's own profile stands, with its B factor changed to the target; finer,
-    the average profile with the target B. Where noise takes a share of the power the factor falls with the signal's
-    share, as Wiener's filter does; finer than the limit it is 0 after a soft edge.
+    the average profile with the target B. Where noise takes a share of the power the factor falls (`trust`).
     """
-    own = signal(profiles, plan)
+    own = signal(profiles, plan.noise)
     squared = plan.frequency_per_angstrom**2
     restored = own * np.exp((local.b_factor[:, None] - plan.target_b) * squared / 4)
     averaged = np.exp(local.amplitude)[:, None] * plan.average * np.exp(-plan.target_b * squared / 4)
     resolution = 1 / np.maximum(plan.frequency_per_angstrom, 1e-6)
     coarse = 1 / (1 + np.exp(np.clip(-_SHARPNESS * (resolution - plan.wilson_angstrom), -50, 50)))
     wanted = restored * coarse + averaged * (1 - coarse)
-    beyond = plan.frequency_per_angstrom * plan.finest_angstrom - 1
-    kept = 0.5 + 0.5 * np.cos(np.pi * np.clip(beyond / 0.1, 0, 1))
-    share = own**2 / np.maximum(profiles.astype(np.float64) ** 2, 1e-30)
-    return np.asarray(wanted / np.maximum(own, 1e-30) * share * kept, dtype=np.float32)
+    weight = trust(profiles, plan.noise, plan.frequency_per_angstrom, plan.finest_angstrom)
+    return np.asarray(wanted / np.maximum(own, 1e-30) * weight, dtype=np.float32), wanted

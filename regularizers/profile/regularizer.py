@@ -27,7 +27,7 @@ from regularizers.profile.scaling import (
     scaled_by_bank,
     scaled_by_kernels,
 )
-from regularizers.profile.solvent import finest_above_noise, finest_from_fsc, solvent_profile
+from regularizers.profile.solvent import finest_above_noise, finest_from_fsc, solvent_profile, trust
 from regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
 
 _STRIDE_SHARE = 8
@@ -82,18 +82,9 @@ class Profile(Regularizer):
         _check_reference_allowed(context)
         mask, facts, maps = _mask(half_map, context)
         case = _Case.of(half_map, mask, context)
-        own = case.profiles(half_map.density)
-        if _has_reference(context):
-            given = context.settings
-            density, what = reference_density(str(given["reference"]), str(given["model"]), half_map)
-            scale = ratio(case.profiles(density), own)
-            facts |= {"reference": what, "reference_used": True}
-        else:
-            scale, told, fitted = _without_reference(case, own)
-            facts |= told
-            maps |= fitted
-        scaled = case.scaled(scale)
-        facts |= {
+        found = _with_reference(case) if _has_reference(context) else _without_reference(case)
+        scaled = case.scaled(found.factors)
+        facts |= found.facts | {
             "variant": context.settings["variant"],
             "window_px": case.window.size,
             "stride_px": case.lattice.stride,
@@ -101,7 +92,7 @@ class Profile(Regularizer):
         if context.inside_refinement or context.settings["blend"] == "fsc":
             scaled, blend = _blended(scaled, half_map, mask, context)
             facts["blend"] = blend
-        return Regularized(scaled, facts, maps)
+        return Regularized(scaled, facts, maps | found.maps, curves=found.curves(case))
 
 
 @dataclass(frozen=True)
@@ -133,6 +124,21 @@ class _Case:
     @property
     def window_angstrom(self) -> float:
         return self.window.size * self.half_map.pixel_size_angstrom
+
+    @property
+    def frequency_per_angstrom(self) -> npt.NDArray[np.float64]:
+        """Of the windows' shells, (half + 1,)."""
+        return np.arange(self.window.half + 1) / self.window_angstrom
+
+    def noise(self) -> npt.NDArray[np.float64]:
+        """Return the solvent's mean amplitude in each shell."""
+        return solvent_profile(self.half_map.density, self.inside, self.window, self.context.compute)
+
+    def finest_angstrom(self, own: Profiles, noise: npt.NDArray[np.float64]) -> float:
+        """Return how fine the signal reaches, by the half-map FSC or else by the noise."""
+        if self.context.half_map_fsc is not None:
+            return finest_from_fsc(self.context.half_map_fsc, self.half_map)
+        return finest_above_noise(own, noise, self.window_angstrom)
 
     def profiles(self, density: FloatArray) -> Profiles:
         """Return the profiles of a map's windows."""
@@ -188,15 +194,47 @@ def _mask(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[str, An
     return context.mask, {}, {}
 
 
-def _without_reference(case: _Case, own: Profiles) -> tuple[Profiles, dict[str, Any], dict[str, FloatArray]]:
-    """Return the factors of each window, facts, and the maps of B factors and R²."""
+@dataclass(frozen=True)
+class _Scaling:
+    """How to scale the windows.
+
+    Attributes
+    ----------
+    own, wanted, factors : (windows, shells) the map's profiles, what they are brought to, and by which factors
+    facts, maps : for the record, and to keep
+    """
+
+    own: Profiles
+    wanted: npt.NDArray[np.floating]
+    factors: Profiles
+    facts: dict[str, Any]
+    maps: dict[str, FloatArray]
+
+    def curves(self, case: _Case) -> dict[str, npt.NDArray[np.floating]]:
+        """Return the means over the windows, for a plot."""
+        means = {"before": self.own, "reference": self.wanted, "after": self.own * self.factors}
+        return {name: np.stack([case.frequency_per_angstrom, p.mean(axis=0)]) for name, p in means.items()}
+
+
+def _with_reference(case: _Case) -> _Scaling:
+    """Bring the windows to a reference's profiles; round windows are also weighted for their noise."""
+    given = case.context.settings
+    density, what = reference_density(str(given["reference"]), str(given["model"]), case.half_map)
+    own, wanted = case.profiles(case.half_map.density), case.profiles(density)
+    factors = ratio(wanted, own)
+    facts: dict[str, Any] = {"reference": what, "reference_used": True}
+    if not case.window.octant:
+        noise = case.noise()
+        finest = case.finest_angstrom(own, noise)
+        factors *= trust(own, noise, case.frequency_per_angstrom, finest).astype(np.float32)
+        facts["finest_angstrom"] = round(finest, 2)
+    return _Scaling(own, wanted, factors, facts, {})
+
+
+def _without_reference(case: _Case) -> _Scaling:
+    """Bring the windows to average profiles; tell the B factors and R² that were fitted."""
     context, half_map = case.context, case.half_map
-    noise = solvent_profile(half_map.density, case.inside, case.window, context.compute)
-    finest = (
-        finest_from_fsc(context.half_map_fsc, half_map)
-        if context.half_map_fsc is not None
-        else finest_above_noise(own, noise, case.window_angstrom)
-    )
+    own, noise = case.profiles(half_map.density), case.noise()
     volume = float(case.inside.sum()) * half_map.pixel_size_angstrom**3
     plan = model_free.plan(
         str(context.settings["profile"]),
@@ -204,7 +242,7 @@ def _without_reference(case: _Case, own: Profiles) -> tuple[Profiles, dict[str, 
         case.window_angstrom,
         noise,
         max(volume * model_free.DALTON_PER_CUBIC_ANGSTROM, 1000.0),
-        finest,
+        case.finest_angstrom(own, noise),
         float(context.settings["target-B"]),
     )
     local = model_free.fit_b_factors(own, plan)
@@ -218,8 +256,12 @@ def _without_reference(case: _Case, own: Profiles) -> tuple[Profiles, dict[str, 
         "b_quartiles": quartiles,
         "median_r_squared": round(float(np.median(local.r_squared)), 3),
     }
-    maps = {"local_b": case.as_map(local.b_factor), "r_squared": case.as_map(local.r_squared)}
-    return model_free.factors(own, local, plan), facts, maps
+    maps: dict[str, FloatArray] = {
+        "local_b": case.as_map(local.b_factor),
+        "r_squared": case.as_map(local.r_squared),
+    }
+    factors, wanted = model_free.factors(own, local, plan)
+    return _Scaling(own, wanted, factors, facts, maps)
 
 
 def _blended(

@@ -1,4 +1,4 @@
-"""What the solvent tells: the noise's amplitude in each shell, and how fine the signal reaches above it."""
+"""What the solvent tells: the noise's amplitude in each shell, and how far and how much signal rises above it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import scipy.ndimage
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.filter_bank import bounding_block
 from extrecon.fourier.lattice import Lattice
+from extrecon.fourier.shells import cutoff_shell
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from regularizers.profile.scaling import Padded, Profiles
@@ -16,8 +17,9 @@ from regularizers.profile.windows import Window, local_profiles
 
 _MOST_WINDOWS = 1000
 _FEWEST_WINDOWS = 20
-_FSC_LIMIT = 1 / 7
 _POWER_ABOVE_NOISE = 1.25
+_SMALLEST_SIGNAL = 0.05  # of a shell's amplitude: what is left where noise takes all
+_EDGE = 0.1  # width of the soft edge at the finest resolution, as a share of its frequency
 
 
 def solvent_profile(
@@ -57,10 +59,10 @@ def _at_points(far: npt.NDArray[np.bool_], lattice: Lattice) -> npt.NDArray[np.b
 
 def finest_from_fsc(half_map_fsc: npt.NDArray[np.float64], half_map: HalfMap) -> float:
     """Return the resolution, Å, at which the half-map FSC falls under 1/7; Nyquist if it never does."""
-    below = np.flatnonzero(half_map_fsc[1:] < _FSC_LIMIT)
-    if below.size == 0:
+    first_below = cutoff_shell(half_map_fsc) + 1
+    if first_below == len(half_map_fsc):
         return half_map.nyquist_angstrom
-    return half_map.box * half_map.pixel_size_angstrom / max(int(below[0]) + 1, 2)
+    return half_map.box * half_map.pixel_size_angstrom / max(first_below, 2)
 
 
 def finest_above_noise(own: Profiles, noise: npt.NDArray[np.float64], window_angstrom: float) -> float:
@@ -69,3 +71,30 @@ def finest_above_noise(own: Profiles, noise: npt.NDArray[np.float64], window_ang
     buried = np.flatnonzero(power[1:] < _POWER_ABOVE_NOISE * noise[1:] ** 2)
     last = int(buried[0]) if buried.size else len(noise) - 1
     return window_angstrom / max(last, 3)
+
+
+def signal(own: Profiles, noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return profiles without the noise, whose power adds to the signal's: (windows, shells)."""
+    amplitude = own.astype(np.float64)
+    return np.sqrt(np.maximum(amplitude**2 - noise**2, (_SMALLEST_SIGNAL * amplitude) ** 2))
+
+
+def trust(
+    own: Profiles, noise: npt.NDArray[np.float64], frequency: npt.NDArray[np.float64], finest_angstrom: float
+) -> npt.NDArray[np.float64]:
+    """Return by what to multiply each shell of each window for its noise, (windows, shells).
+
+    That is the signal's share of the power, as in Wiener's filter, and 0 beyond a soft edge at the finest
+    resolution.
+
+    Parameters
+    ----------
+    own : (windows, shells) profiles
+    noise : (shells,) the solvent's mean amplitude
+    frequency : (shells,) 1/Å
+    finest_angstrom : where the signal ends, Å
+    """
+    share = signal(own, noise) ** 2 / np.maximum(own.astype(np.float64) ** 2, 1e-30)
+    beyond = frequency * finest_angstrom - 1
+    kept = 0.5 + 0.5 * np.cos(np.pi * np.clip(beyond / _EDGE, 0, 1))
+    return np.asarray(share * kept)

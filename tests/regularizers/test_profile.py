@@ -156,7 +156,7 @@ def test_b_factors_are_found() -> None:
     np.testing.assert_allclose(local.b_factor, true_b, rtol=0.02, atol=2)
     assert local.r_squared.min() > 0.99
     np.testing.assert_allclose(
-        model_free.factors(profiles, local, plan)[:, 2] * profiles[:, 2] / (pure[:, 2] / profiles[:, 2]) ** 2,
+        model_free.factors(profiles, local, plan)[0][:, 2] * profiles[:, 2] / (pure[:, 2] / profiles[:, 2]) ** 2,
         pure[:, 2] * np.exp((true_b - plan.target_b) * frequency[2] ** 2 / 4) * profiles[:, 2] / pure[:, 2],
         rtol=0.05,
     )

@@ -12,7 +12,7 @@ import pytest
 from extrecon.errors import OutputError
 from extrecon.fourier.compute import cpu
 from extrecon.maps import HalfMap
-from extrecon.validate.pictures import coloured_slice, draw_regularized, guinier_profile
+from extrecon.validate.pictures import coloured_slice, draw_regularized, guinier_profile, local_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BOX = 24
@@ -49,18 +49,35 @@ def test_brightness_is_density_and_grey_is_unknown() -> None:
     assert not np.allclose(image[0, 1] / image[0, 1].max(), image[1, 0] / image[1, 0].max())
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_writes_one_png(known: bool, tmp_path: Path) -> None:
+CURVES = {
+    "before": np.array([[0.0, 0.1, 0.2], [3.0, 1.0, 0.0]]),
+    "after": np.array([[0.0, 0.1, 0.2], [3.0, 2.0, 1.0]]),
+}
+
+
+@pytest.mark.parametrize("curves", [{}, CURVES])
+@pytest.mark.parametrize("name", ["local_resolution", "local_b", "confidence", "unknown"])
+def test_writes_one_png(name: str, curves: dict[str, np.ndarray], tmp_path: Path) -> None:
     before = HalfMap(noise(), 2.0)
-    resolution = np.where(noise(2) > 0, 5.0 + np.abs(noise(3)), 0.0) if known else None
-    draw_regularized(tmp_path / "map.png", before, 2 * noise(), resolution)
+    maps = {name: np.where(noise(2) > 0, 5.0 + noise(3), 0.0)}
+    draw_regularized(tmp_path / "map.png", before, 2 * noise(), local_of(maps), curves)
     assert [p.name for p in tmp_path.iterdir()] == ["map.png"]
     assert (tmp_path / "map.png").read_bytes().startswith(PNG)
 
 
+def test_the_local_resolution_colours_first_and_a_map_of_zeros_not_at_all() -> None:
+    some = np.ones((2, 2, 2))
+    chosen = local_of({"local_b": some, "r_squared": some, "local_resolution": 2 * some})
+    assert chosen is not None
+    assert chosen.label == "local resolution, Å"
+    assert chosen.known.tolist() == [2.0] * 8
+    assert local_of({"r_squared": some, "local_b": 0 * some}) is None
+
+
 def test_uniform_resolution_and_an_empty_shell_can_be_drawn(tmp_path: Path) -> None:
     before = HalfMap(noise(), 2.0)
-    draw_regularized(tmp_path / "map.png", before, np.zeros_like(noise()), np.full((BOX,) * 3, 5.0))
+    uniform = local_of({"local_resolution": np.full((BOX,) * 3, 5.0)})
+    draw_regularized(tmp_path / "map.png", before, np.zeros_like(noise()), uniform)
     assert (tmp_path / "map.png").stat().st_size > 1000
 
 
