@@ -179,6 +179,7 @@ def _draw_curves(axes: Axes, curves: Mapping[str, FloatArray]) -> None:
 def _finish_guinier(axes: Axes, last: float) -> None:
     """Label a plot against 1/d², which ends at ``last``."""
     axes.set_xlim(0, last)
+    axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("squared spatial frequency, 1/Å²")
     axes.set_ylabel("ln amplitude")
     axes.legend(frameon=False)
@@ -205,7 +206,9 @@ def _draw_histogram(axes: Axes, local: Local) -> None:
     median = float(np.median(values))
     axes.axvline(median, color="black", linewidth=1)
     told = f"median {median:.3g} {local.unit}".rstrip()
-    axes.annotate(told, (median, 0.97), (5, 0), ("data", "axes fraction"), "offset points", va="top")
+    is_right = median > (edges[0] + edges[-1]) / 2
+    place, side = ((-5, 0), "right") if is_right else ((5, 0), "left")
+    axes.annotate(told, (median, 0.97), place, ("data", "axes fraction"), "offset points", va="top", ha=side)
     axes.set_xlabel(local.label)
     axes.set_ylabel("voxels, %")
 

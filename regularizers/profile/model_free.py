@@ -21,7 +21,7 @@ Values = npt.NDArray[np.float64]
 WILSON_START_AT_1_DA = 0.309  # 1/Å; Singer, Acta Cryst. D 77, 2021: 1/d = 0.309 MW^(−1/12)
 DALTON_PER_CUBIC_ANGSTROM = 0.8
 _SHARPNESS = 2.0  # of the change from the window's own profile to the average one, 1/Å
-_LARGEST_B = 800.0
+LARGEST_B = 800.0
 _TRUST = 4  # power of a shell's share of signal in its weight: one that noise or a neighbour fills says nothing
 _FEWEST_SHELLS = 3
 
@@ -127,7 +127,7 @@ def fit_b_factors(profiles: npt.NDArray[np.float32], plan: Plan) -> LocalB:
     spread = max(float(np.median(np.abs(slope - np.median(slope)))) * 1.4826, 1e-6) ** 2
     true_variance = max(spread - float(np.median(variance)), 0.05 * spread)
     drawn = (slope * true_variance + whole * variance) / (true_variance + variance)
-    b_factor = np.clip(drawn, -_LARGEST_B / 4, _LARGEST_B)
+    b_factor = np.clip(drawn, -LARGEST_B / 4, LARGEST_B)
     centre = (weights * x).sum(axis=1) / weights.sum(axis=1)
     return LocalB(b_factor, height + (slope - b_factor) * centre, r_squared, whole)
 

@@ -30,6 +30,7 @@ from regularizers.profile.scaling import (
 from regularizers.profile.solvent import finest_above_noise, finest_from_fsc, solvent_profile, trust
 from regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
 
+_MOST_AT_THE_LIMIT = 0.2
 _STRIDE_SHARE = 8
 """An automatic stride is an eighth of the window, which stays within 1 % rms of exact windows."""
 
@@ -92,7 +93,7 @@ class Profile(Regularizer):
         if context.inside_refinement or context.settings["blend"] == "fsc":
             scaled, blend = _blended(scaled, half_map, mask, context)
             facts["blend"] = blend
-        return Regularized(scaled, facts, maps | found.maps, curves=found.curves(case))
+        return Regularized(scaled, facts, maps | found.maps, found.warnings, found.curves(case))
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,7 @@ class _Scaling:
     Attributes
     ----------
     own, wanted, factors : (windows, shells) the map's profiles, what they are brought to, and by which factors
-    facts, maps : for the record, and to keep
+    facts, maps, warnings : as in `Regularized`
     """
 
     own: Profiles
@@ -209,6 +210,7 @@ class _Scaling:
     factors: Profiles
     facts: dict[str, Any]
     maps: dict[str, FloatArray]
+    warnings: list[str]
 
     def curves(self, case: _Case) -> dict[str, npt.NDArray[np.floating]]:
         """Return the means over the windows, for a plot."""
@@ -228,7 +230,7 @@ def _with_reference(case: _Case) -> _Scaling:
         finest = case.finest_angstrom(own, noise)
         factors *= trust(own, noise, case.frequency_per_angstrom, finest).astype(np.float32)
         facts["finest_angstrom"] = round(finest, 2)
-    return _Scaling(own, wanted, factors, facts, {})
+    return _Scaling(own, wanted, factors, facts, {}, [])
 
 
 def _without_reference(case: _Case) -> _Scaling:
@@ -261,7 +263,17 @@ def _without_reference(case: _Case) -> _Scaling:
         "r_squared": case.as_map(local.r_squared),
     }
     factors, wanted = model_free.factors(own, local, plan)
-    return _Scaling(own, wanted, factors, facts, maps)
+    return _Scaling(own, wanted, factors, facts, maps, _b_warnings(local, plan))
+
+
+def _b_warnings(local: model_free.LocalB, plan: model_free.Plan) -> list[str]:
+    share = float(np.mean(local.b_factor >= model_free.LARGEST_B))
+    if share <= _MOST_AT_THE_LIMIT:
+        return []
+    return [
+        f"{share:.0%} of the B factors reached the limit of {model_free.LARGEST_B:g} Å²: "
+        f"at {plan.finest_angstrom:.1f} Å they cannot be told"
+    ]
 
 
 def _blended(

@@ -19,6 +19,7 @@ from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon.fourier.filter_bank import bounding_block
 from extrecon.fourier.lattice import Lattice
 from extrecon.fourier.masks import soft_sphere
+from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.regularizer import Context, Regularized, Setting, settings_for
 from regularizers.profile import model_free
@@ -125,6 +126,38 @@ def test_a_blurred_map_gets_its_amplitudes_back(variant: str, tmp_path: Path) ->
     assert distance(found) < 0.5 * distance(dull)
 
 
+def test_round_windows_do_not_lift_noise_to_the_reference(tmp_path: Path) -> None:
+    box = 64
+    truth = particle(box=box)
+    write_map(tmp_path / "truth.mrc", HalfMap(truth, PIXEL))
+    noise = np.random.default_rng(7).standard_normal(truth.shape)
+    density = (blurred(truth, 150.0) + 0.2 * noise).astype(np.float32)
+    mask = soft_sphere(box, 0.27 * box)
+    inside = mask >= 0.5
+
+    def likeness(variant: str) -> float:
+        given: dict[str, Setting] = {"reference": str(tmp_path / "truth.mrc"), "variant": variant}
+        return float(np.corrcoef(run(density, given, mask=mask).density[inside], truth[inside])[0, 1])
+
+    assert 1 - likeness("sphere") < 0.75 * (1 - likeness("locscale"))
+
+
+@pytest.mark.parametrize("inside_refinement", [False, True])
+def test_noise_alone_gains_no_agreement(inside_refinement: bool) -> None:
+    shells = Shells(BOX, cpu(1))
+    halves = [
+        np.random.default_rng(seed).standard_normal((BOX,) * 3).astype(np.float32) * MASK for seed in (11, 12)
+    ]
+    done = [run(half, inside_refinement=inside_refinement).density for half in halves]
+    before, after = (
+        fourier_shell_correlation(shells.spectrum(first), shells.spectrum(second), shells)
+        for first, second in (halves, done)
+    )
+    spread = 1 / np.sqrt(np.maximum(2 * np.pi * np.arange(BOX // 2 + 1) ** 2, 1))
+    assert np.all(np.abs(after - before)[4:] < 4 * spread[4:] + 0.05)
+    assert abs(float((after - before)[4:].mean())) < 0.02
+
+
 def test_grey_scale_and_place_pass_through(tmp_path: Path) -> None:
     density = noisy()
     found = run(density).density
@@ -182,6 +215,19 @@ def test_average_profiles_fall_and_wave_as_proteins_do(kind: str) -> None:
     told = json.loads((files("regularizers.profile") / "average_profiles.json").read_text(encoding="utf-8"))
     steps = np.diff(told["frequency_per_angstrom"])
     np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["helix", "sheet", "mixed"])
+def test_proteins_have_their_wave(kind: str) -> None:
+    """Secondary structure and packing make a maximum near 4.7 Å, with a minimum before it."""
+    resolution = np.linspace(10.0, 3.8, 400)
+    profile = np.log(average_profile(kind, 1 / resolution))
+    about = (resolution < 5.5) & (resolution > 4.2)
+    top = float(resolution[about][profile[about].argmax()])
+    coarser = resolution > top
+    bottom = float(resolution[coarser][profile[coarser].argmin()])
+    assert 4.5 < top < 5.0
+    assert 5.5 < bottom < 7.5
 
 
 def test_no_evaluation_structure_is_in_the_average() -> None:
