@@ -52,8 +52,8 @@ class Cnn(Regularizer):
         Parameter(
             "blend",
             "all",
-            "The network's share of each shell, the rest being the half-map's: all, fsc (1 - FSC), or half.",
-            choices=("all", "fsc", "half"),
+            "The network's part: all, half, 1 - FSC of each shell (fsc), or its confidence in each voxel.",
+            choices=("all", "fsc", "half", "confidence"),
         ),
         Parameter(
             "solvent",
@@ -78,8 +78,8 @@ class Cnn(Regularizer):
         loaded = weights.load(str(context.settings["weights"]))
         denoised = denoise(half_map, fsc, loaded, context)
         facts = denoised.facts | {"weights": str(loaded.path), "weights_sha256": loaded.sha256, "fsc": origin}
-        density, done = _finished(denoised.density, half_map, fsc, context)
         confidence = trust(denoised.density, denoised.expected_error)
+        density, done = _finished(denoised.density, confidence, half_map, fsc, context)
         return Regularized(density, facts | done, {"confidence": confidence})
 
 
@@ -108,14 +108,15 @@ def trust(density: FloatArray, expected_error: FloatArray) -> npt.NDArray[np.flo
 
 
 def _finished(
-    density: npt.NDArray[np.float32], half_map: HalfMap, fsc: Curve, context: Context
+    density: npt.NDArray[np.float32], confidence: FloatArray, half_map: HalfMap, fsc: Curve, context: Context
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Blend the network's density with the half-map on its scale, flatten the solvent; say what was done."""
     inside = context.inside_refinement
     blend = str(context.settings["blend"])
-    count = half_map.box // 2 + 1
-    share = {"all": np.ones(count), "half": np.full(count, 0.5), "fsc": 1.0 - np.clip(fsc, 0.0, 1.0)}[blend]
+    share = {"half": np.full(len(fsc), 0.5), "fsc": 1.0 - np.clip(fsc, 0.0, 1.0)}.get(blend, np.ones(len(fsc)))
     mixed: FloatArray = blended(density, half_map.density, share, context.compute)
+    if blend == "confidence":
+        mixed = half_map.density + confidence * (mixed - half_map.density)
     facts: dict[str, Any] = {"blend": blend, "solvent": "kept"}
     solvent = str(context.settings["solvent"])
     if solvent == "flatten" or (solvent == "auto" and inside):

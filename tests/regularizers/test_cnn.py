@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -328,3 +329,18 @@ def test_the_solvent_is_flattened_inside_refinement_alone(case: Case) -> None:
     assert solvent.sum() > 1000
     spread = [float(case.regularized(case.half, inside=inside)[solvent].std()) for inside in (False, True)]
     assert spread[1] < 0.1 * spread[0]
+
+
+def test_the_confidence_blend_lies_between_both_maps(case: Case) -> None:
+    context = case.context({"blend": "confidence"})
+    found = Cnn().regularize(HalfMap(case.half, case.pixel_size), context)
+    whole = case.regularized(case.half)
+    expected = case.half + found.maps["confidence"] * (whole - case.half)
+    assert relative(found.density, expected) < 1e-5
+
+
+def test_the_other_half_is_never_asked(case: Case) -> None:
+    other = HalfMap(np.random.default_rng(4).standard_normal(case.half.shape).astype(np.float32), case.pixel_size)
+    context = replace(case.context(inside=True), other_half=other)
+    beside = Cnn().regularize(HalfMap(case.half, case.pixel_size), context).density
+    assert np.array_equal(beside, case.regularized(case.half, inside=True))
