@@ -13,6 +13,7 @@ import torch
 
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
+from regularizers.cnn.network import ERROR_FLOOR
 
 if TYPE_CHECKING:
     from regularizers.cnn.network import Denoiser
@@ -62,7 +63,7 @@ def apply_network(
             taken = torch.from_numpy(np.ascontiguousarray(inputs[(slice(None), *cut)]))[None].to(device)
             density, log_error = network(taken.contiguous(memory_format=torch.channels_last_3d), conditions)
             sums[0][cut] += density[0].cpu().numpy() * window
-            sums[1][cut] += log_error[0].exp().cpu().numpy() * window
+            sums[1][cut] += (log_error[0].exp() + ERROR_FLOOR).cpu().numpy() * window
             total[cut] += window
             progress("denoise", done / len(corners))
     sums /= total

@@ -13,6 +13,9 @@ BLOCK = 2
 COARSEST = 8
 """Edges of the input must be multiples of this: three halvings."""
 
+ERROR_FLOOR = 0.02
+"""Added to the error that the network states, so that it need not learn how sure the empty solvent is."""
+
 INPUTS, CONDITIONS, OUTPUTS = 2, 2, 2
 WIDTHS, BLOCKS = (32, 64, 96), (2, 2, 2)
 
@@ -73,7 +76,7 @@ class Denoiser(nn.Module):
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, inputs: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the density and the logarithm of its expected absolute error, both (b, z, y, x).
+        """Return the density and the logarithm of its expected absolute error above the floor, both (b, z, y, x).
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regularizers.cnn.network import Denoiser
 
 SHIPPED = "denoiser.safetensors"
-SHIPPED_SHA256 = "6761a21a7b7811b0161dbd85ee3ba5ab3650c996be73f01902a60f11d54f311f"
+SHIPPED_SHA256 = "abb9f9d028a910caf9467b7b1fdc4fe811df3d337a4b406076eca99ae56b92dc"
 CARD = "denoiser.md"
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_ERROR_FLOOR = 0.02
+from regularizers.cnn.network import ERROR_FLOOR
+
 _WITHIN_REACH = 1.4  # shells up to so many times the resolution's count
 
 
@@ -35,7 +36,7 @@ class Loss:
         counted = (torch.arange(self._shells)[None] <= reach[:, None]).float()
         counted[:, :2] = 0
         shells = ((1 - correlation) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
-        expected = log_error.exp() + _ERROR_FLOOR
+        expected = log_error.exp() + ERROR_FLOOR
         confidence = error.detach().abs() / expected + expected.log()
         loss = squared.mean() + 0.5 * shells.mean() + 0.05 * confidence.mean()
         parts = {"squared": squared.mean().item(), "shells": shells.mean().item(), "conf": confidence.mean().item()}
