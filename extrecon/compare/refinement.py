@@ -84,10 +84,11 @@ def refine(
             )
         except OSError as error:
             raise UsageError(f"{words[0]}: cannot be run: {error.strerror}.") from error
+        family: list[psutil.Process] = []
         try:
-            cpu_seconds, peak = _watch(process, stop)
+            cpu_seconds, peak = _watch(process, stop, family)
         finally:
-            _end(process)
+            _end(process, family)
     if stop is not None and stop.is_set():
         raise RefinementError(f"{job}: stopped.")
     if process.returncode != 0:
@@ -95,8 +96,8 @@ def refine(
     return Cost(time.monotonic() - began, cpu_seconds, peak)
 
 
-def _watch(process: subprocess.Popen[bytes], stop: Event | None) -> tuple[float, int]:
-    """Wait for the end; return CPU seconds and the peak of memory (bytes)."""
+def _watch(process: subprocess.Popen[bytes], stop: Event | None, family: list[psutil.Process]) -> tuple[float, int]:
+    """Wait for the end; return CPU seconds and the peak of memory (bytes), and keep whom the process had last."""
     peak = 0
     while stop is None or not stop.is_set():
         # Popen's own waiting forgets what the process used.
@@ -104,7 +105,8 @@ def _watch(process: subprocess.Popen[bytes], stop: Event | None) -> tuple[float,
         if ended:
             process.returncode = os.waitstatus_to_exitcode(status)
             return usage.ru_utime + usage.ru_stime, peak
-        peak = max(peak, sum(_resident(each) for each in _family(process.pid)))
+        family[:] = _family(process.pid)
+        peak = max(peak, sum(_resident(each) for each in family))
         time.sleep(_POLL_SECONDS)
     return 0.0, peak
 
@@ -122,15 +124,19 @@ def _resident(process: psutil.Process) -> int:
     return 0
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop what still runs: MPI's launcher may end its ranks in order, then all that is left is killed."""
-    if process.returncode is not None:
+def _end(process: subprocess.Popen[bytes], family: list[psutil.Process]) -> None:
+    """Stop what still runs: MPI's launcher may end its ranks in order, then all that is left is killed.
+
+    A launcher that was itself killed leaves its ranks behind, hence those that it was last seen with.
+    """
+    if process.returncode == 0:
         return
-    family = _family(process.pid)  # ranks lead groups of their own, so the launcher's group does not hold them
-    with suppress(ProcessLookupError):
-        os.kill(process.pid, signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_SECONDS)
+    if process.returncode is None:
+        family[:] = _family(process.pid)  # ranks lead groups of their own, so the launcher's does not hold them
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
     for each in family:
         with suppress(psutil.NoSuchProcess):
             each.kill()  # psutil tells a number used again from the process that was meant

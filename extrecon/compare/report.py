@@ -16,6 +16,7 @@ from extrecon.files import replacing
 Score = dict[str, Any]
 FORMATS = ("json", "md", "png")
 _DOTS_PER_INCH = 120
+_SHOWN_PERCENT = 90
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,11 @@ def draw(path: Path, scores: Sequence[Score], order: Sequence[str]) -> None:
         frequency = np.arange(fsc.shape[1]) / (runs[0]["box"] * runs[0]["pixel_size_angstrom"])
         curves.plot(frequency, fsc.mean(axis=0), color=colour, label=arm)
         curves.fill_between(frequency, fsc.min(axis=0), fsc.max(axis=0), color=colour, alpha=0.2)
-    # The last percents are particles that went astray: shown, they would press the rest together.
-    most = max([1e-3, *(score["error_percentiles_degrees"][-3] for score in scores)])
-    errors.set(xlabel="angular error, °", ylabel="particles, %", xlim=(0, 1.05 * most), ylim=(0, 100))
+    # A few particles go far astray: shown to the last one, they would press the rest together.
+    most = 1.5 * max(
+        [1e-3, *(score["error_percentiles_degrees"][PERCENTS.index(_SHOWN_PERCENT)] for score in scores)]
+    )
+    errors.set(xlabel="angular error, °", ylabel="particles, %", xlim=(0, most), ylim=(0, 100))
     curves.axhline(0.5, color="0.6", linewidth=0.8)
     curves.set(xlabel="spatial frequency, 1/Å", ylabel="FSC with the truth", ylim=(-0.1, 1.05))
     errors.legend(frameon=False)

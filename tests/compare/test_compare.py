@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,11 @@ def test_nonsense_is_refused(words: list[str], told: str, data: Path) -> None:
     assert not scores(data)
 
 
+@pytest.mark.skipif(shutil.which("sbatch") is not None, reason="there is a SLURM here")
+def test_slurm_must_be_there(data: Path) -> None:
+    assert "submitit finds no slurm here" in refused(data, "--arm", "plain", "--engine", "slurm")
+
+
 def test_local_search_without_starting_angles_is_refused(data: Path) -> None:
     lines = (data / "particles.star").read_text().replace("rlnAngle", "rlnNoAngle")
     (data / "particles.star").unlink()
@@ -167,17 +173,7 @@ def test_two_jobs_at_a_time_and_submitted_jobs_give_the_same_scores(data: Path) 
 
 @pytest.mark.parametrize("engine", ["local", "submitit"])
 def test_nothing_outlives_a_comparison_that_is_stopped(engine: str, data: Path) -> None:
-    words = ["--arm", "slow=sleep 300 &&", "--seeds", "1,2", "--engine", engine]
-    process = subprocess.Popen(
-        [PROGRAM, "compare", str(data), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    sleeping: list[psutil.Process] = []
-    deadline = time.monotonic() + 90
-    while not sleeping:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        sleeping = [each for each in psutil.process_iter() if _is_ours(each, data)]
-        time.sleep(0.1)
+    process, sleeping = start_sleeping(data, "--seeds", "1,2", "--engine", engine)
     os.kill(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=90)
     assert process.returncode == 128 + signal.SIGINT
@@ -186,6 +182,33 @@ def test_nothing_outlives_a_comparison_that_is_stopped(engine: str, data: Path) 
     assert not alive
     assert not [each for each in psutil.process_iter() if _is_ours(each, data)]
     assert not scores(data)
+
+
+def test_a_killed_launcher_leaves_nothing_behind(data: Path, fake_relion: Path) -> None:
+    process, sleeping = start_sleeping(data, "--seeds", "1")
+    time.sleep(1)  # the comparison looks at the launcher's processes four times a second
+    launcher = next(each for each in sleeping[0].parents() if str(fake_relion / "mpirun") in each.cmdline())
+    launcher.kill()
+    _, told = process.communicate(timeout=90)
+    assert process.returncode == 10
+    assert b"was killed by SIGKILL" in told
+    _, alive = psutil.wait_procs(sleeping, timeout=10)
+    assert not alive
+
+
+def start_sleeping(data: Path, *words: str) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:
+    """Start a comparison whose arm sleeps, and return it with the sleeping processes once there is one."""
+    process = subprocess.Popen(
+        [PROGRAM, "compare", str(data), "--arm", "slow=sleep 300 &&", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 90
+    while not (sleeping := [each for each in psutil.process_iter() if _is_ours(each, data)]):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return process, sleeping
 
 
 def _is_ours(process: psutil.Process, data: Path) -> bool:
