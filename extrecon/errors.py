@@ -13,7 +13,8 @@
     ├── DeviceError          7   the asked-for device makes no sense
     │   └── DeviceMissingError 7 … or is not there
     ├── WorkerDiedError      8   the working process was killed before it had a map to return
-    └── DaemonError          9   the daemon cannot be used
+    ├── DaemonError          9   the daemon cannot be used
+    └── RefinementError      10  a refinement of a comparison failed
 
 An interrupted program leaves with 128 plus the signal's number, as a shell would. Standard library only: the
 hook imports this file before anything else.
@@ -88,3 +89,9 @@ class DaemonError(ExtreconError):
     """The daemon cannot be started, reached or trusted; the hook then works by itself."""
 
     exit_code = 9
+
+
+class RefinementError(ExtreconError):
+    """A refinement that a comparison started failed; the others went on."""
+
+    exit_code = 10

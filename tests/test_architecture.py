@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "hook",
     "cli",
+    "compare",
     "daemon",
     "supervisor",
     "pipeline",

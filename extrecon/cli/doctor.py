@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.fourier.compute import available_cores, compute_for
 from extrecon.options import OPTIONS, Options
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load, settings_for
+from extrecon.relion.program import relion_version
 
 VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
 OLDEST_RELION = (3, 1)
@@ -109,16 +108,6 @@ def _relion() -> Finding:
     if version[:2] < OLDEST_RELION:
         return Finding("RELION", "bad", f"{program}, {text}", "external reconstruction needs RELION 3.1 or later")
     return Finding("RELION", "good", f"{program}, {text}")
-
-
-def relion_version(program: str) -> tuple[int, ...] | None:
-    """Return RELION's version as numbers, or None if the program does not tell."""
-    try:
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"RELION version:\s*(\d+(?:\.\d+)*)", told.stdout + told.stderr)
-    return tuple(int(part) for part in match[1].split(".")) if match else None
 
 
 def _mpi() -> Finding:

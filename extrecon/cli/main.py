@@ -9,6 +9,7 @@ import typer
 
 from extrecon import __version__
 from extrecon.cli import (
+    compare,
     daemon,
     doctor,
     local_resolution,
@@ -33,6 +34,7 @@ app.command("reconstruct")(reconstruct.command)
 app.command("regularize")(regularize.command)
 app.command("local-resolution")(local_resolution.command)
 app.command("simulate")(simulate.command)
+app.command("compare")(compare.command)
 app.command("validate")(validate.command)
 app.command("regularizers")(regularizers.command)
 app.command("doctor")(doctor.command)

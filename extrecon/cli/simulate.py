@@ -36,6 +36,9 @@ def command(
         0.0,
         180.0,
     ),
+    cone_fraction: Annotated[
+        float, typer.Option(help="Share of the images in the cone or axis; else uniform.")
+    ] = 1.0,
     snr: Annotated[float | None, typer.Option(help="Signal's variance over the noise's; 0: noise only.")] = None,
     noise_sd: Annotated[float | None, typer.Option(metavar="SD", help="Noise, in the projections' units.")] = None,
     noise_correlation: Annotated[float, typer.Option(metavar="Å", help="Coloured noise; 0 is white.")] = 0.0,
@@ -74,6 +77,7 @@ def command(
         orientations=orientations,
         step_degrees=step,
         tilt_degrees=tilt,
+        cone_fraction=cone_fraction,
         signal_to_noise=snr,
         noise_sd=noise_sd,
         noise_correlation_angstrom=noise_correlation,

@@ -66,6 +66,7 @@ class Plan:
     b_factor : Å², added to the structure's own B factors
     low_pass_angstrom : what is finer is removed from the map that is projected
     orientations : one of `ORIENTATIONS`; ``step_degrees`` is the grid's, ``tilt_degrees`` the smallest and largest
+    cone_fraction : share of the particles that a cone or axis holds; the others are uniform
     signal_to_noise : variance of the signal over that of the noise, whole image; None with ``noise_sd`` None: no
         noise; 0: noise alone
     noise_sd : standard deviation of the noise in units of the projections, in place of the ratio
@@ -89,6 +90,7 @@ class Plan:
     orientations: str = "uniform"
     step_degrees: float = 1.5
     tilt_degrees: tuple[float, float] = (0.0, 180.0)
+    cone_fraction: float = 1.0
     signal_to_noise: float | None = None
     noise_sd: float | None = None
     noise_correlation_angstrom: float = 0.0
@@ -178,6 +180,14 @@ def _check(plan: Plan) -> None:
             plan.signal_to_noise is not None and plan.noise_sd is not None,
             "Give the noise by its ratio to the signal or by its standard deviation, not both.",
         ),
+        (
+            not 0 < plan.cone_fraction <= 1,
+            f"A cone's share must be over 0 and at most 1, not {plan.cone_fraction:g}.",
+        ),
+        (
+            plan.cone_fraction < 1 and plan.orientations not in ("cone", "axis"),
+            f"Only a cone or an axis can hold a share of the particles; orientations are {plan.orientations}.",
+        ),
         ((plan.signal_to_noise or 0) < 0, f"A signal-to-noise ratio cannot be {plan.signal_to_noise}."),
         ((plan.noise_sd or 0) < 0, f"A standard deviation of noise cannot be {plan.noise_sd}."),
         (plan.shift_px < 0, f"A standard deviation of shifts cannot be {plan.shift_px}."),
@@ -242,9 +252,13 @@ def _poses(plan: Plan, rng: np.random.Generator) -> Rotation:
         return orientations.uniform(plan.particles, rng)
     if plan.orientations == "healpix":
         return orientations.healpix_grid(plan.step_degrees, rng, plan.tilt_degrees)
+    preferred = round(plan.cone_fraction * plan.particles)
     if plan.orientations == "cone":
-        return orientations.cone(plan.particles, rng, plan.tilt_degrees)
-    return orientations.single_axis(plan.particles, rng, plan.tilt_degrees[1])
+        some = orientations.cone(preferred, rng, plan.tilt_degrees)
+    else:
+        some = orientations.single_axis(preferred, rng, plan.tilt_degrees[1])
+    rest = plan.particles - preferred
+    return Rotation.concatenate([some, orientations.uniform(rest, rng)]) if rest else some
 
 
 def _defoci(plan: Plan, count: int, rng: np.random.Generator) -> dict[str, FloatArray]:

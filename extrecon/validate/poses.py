@@ -90,10 +90,5 @@ def common_turn(departure: Rotation) -> Rotation:
     return common
 
 
-def beyond_common_turn(departure: Rotation) -> FloatArray:
-    """Return the angles (degrees) that remain after a half-set's common turn is taken away."""
-    return _degrees(common_turn(departure).inv() * departure)
-
-
 def _degrees(turns: Rotation) -> FloatArray:
     return np.degrees(np.asarray(turns.magnitude()))

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from extrecon.errors import InputError, MapError, UsageError
+from extrecon.errors import InputError, MapError, StarError, UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps.half_map import HalfMap
@@ -29,7 +29,7 @@ from extrecon.validate.fsc import (
     spread_directions,
 )
 from extrecon.validate.pictures import guinier_profile
-from extrecon.validate.poses import pose_errors
+from extrecon.validate.poses import PoseErrors, pose_errors
 from extrecon.validate.q_score import residue_q_scores
 from extrecon.validate.wilson import wilson_fit
 
@@ -156,31 +156,10 @@ def _q(of: HalfMap, model: gemmi.Structure) -> Scores:
 
 
 def pose_scores(found_path: Path, true_path: Path, symmetry: str) -> Scores:
-    """Return median and mean errors of each half-set, and its drift; images are matched by their numbers.
-
-    Raises
-    ------
-    StarError : a column is missing, or an image has no true pose.
-    """
-    found, true = read_star(found_path), read_star(true_path)
-    names = found.texts("particles", "rlnImageName")
-    place = {name.split("@")[0].lstrip("0"): i for i, name in enumerate(true.texts("particles", "rlnImageName"))}
-    missing = [name for name in names if name.split("@")[0].lstrip("0") not in place]
-    if missing:
-        raise InputError(f"{true_path}: has no true pose for {missing[0]} of {found_path}.")
-    rows = np.array([place[name.split("@")[0].lstrip("0")] for name in names])
-    group = symmetry_group(symmetry)
-    halves = (
-        found.column("particles", "rlnRandomSubset") if found.has_column("particles", "rlnRandomSubset") else None
-    )
-    sets = {"all": np.ones(len(rows), bool)} if halves is None else {f"half{h}": halves == h for h in (1, 2)}
-    told: Scores = {}
-    for name, some in sets.items():
-        errors = pose_errors(
-            _poses(found)[some], _poses(true)[rows][some], _shifts(found)[some], _shifts(true)[rows][some], group
-        )
-        told[name] = {
-            "particles": int(some.sum()),
+    """Return median errors of each half-set, and its drift; as `half_set_errors` takes them."""
+    return {
+        name: {
+            "particles": len(errors.angles_degrees),
             "median_angle_degrees": float(np.median(errors.angles_degrees)),
             "median_angle_without_drift_degrees": float(np.median(errors.aligned_angles_degrees)),
             "median_shift_angstrom": float(np.median(errors.shifts_angstrom)),
@@ -188,7 +167,54 @@ def pose_scores(found_path: Path, true_path: Path, symmetry: str) -> Scores:
             "drift_degrees": errors.drift_degrees,
             "drift_angstrom": errors.drift_angstrom.tolist(),
         }
-    return told
+        for name, errors in half_set_errors(found_path, true_path, symmetry).items()
+    }
+
+
+def half_set_errors(found_path: Path, true_path: Path, symmetry: str) -> dict[str, PoseErrors]:
+    """Return the errors of each half-set (``half1``, ``half2``), or of ``all`` if there are none.
+
+    Images are matched by their numbers in the stack; true poses without image names are in the stack's order.
+
+    Parameters
+    ----------
+    found_path : RELION's ``…_data.star``
+    true_path : STAR file of the true poses
+    symmetry : point group
+
+    Raises
+    ------
+    StarError : a column is missing.
+    InputError : an image has no true pose.
+    """
+    found, true = read_star(found_path), read_star(true_path)
+    numbers = _image_numbers(found)
+    named = true.has_column("particles", "rlnImageName")
+    known = _image_numbers(true) if named else range(1, len(_shifts(true)) + 1)
+    place = {number: row for row, number in enumerate(known)}
+    missing = [number for number in numbers if number not in place]
+    if missing:
+        raise InputError(f"{true_path}: has no true pose for image {missing[0]} of {found_path}.")
+    rows = np.array([place[number] for number in numbers])
+    halves = (
+        found.column("particles", "rlnRandomSubset") if found.has_column("particles", "rlnRandomSubset") else None
+    )
+    sets = {"all": np.ones(len(rows), bool)} if halves is None else {f"half{h}": halves == h for h in (1, 2)}
+    group = symmetry_group(symmetry)
+    return {
+        name: pose_errors(
+            _poses(found)[some], _poses(true)[rows][some], _shifts(found)[some], _shifts(true)[rows][some], group
+        )
+        for name, some in sets.items()
+    }
+
+
+def _image_numbers(file: StarFile) -> list[int]:
+    names = file.texts("particles", "rlnImageName")
+    try:
+        return [int(name.partition("@")[0]) for name in names]
+    except ValueError:
+        raise StarError(f"{file.path}: _rlnImageName must be NUMBER@STACK, not {names[0]}.") from None
 
 
 def _poses(file: StarFile) -> Rotation:

@@ -152,6 +152,8 @@ def test_an_atom_becomes_its_scattering_factor(structure: Path) -> None:
         ({"noise_sd": 1.0}, "not both"),
         ({"low_pass_angstrom": 5.0}, "does nothing"),
         ({"orientations": "cone", "tilt_degrees": (40.0, 0.0)}, "not 40 to 0"),
+        ({"cone_fraction": 0.5}, "Only a cone or an axis"),
+        ({"orientations": "cone", "cone_fraction": 0.0}, "over 0 and at most 1, not 0"),
         ({"orientations": "spiral"}, "'spiral' are unknown"),
         ({"moving_chain": "Z"}, r"no chain 'Z' \(it has: A, B\)"),
         ({"assembly": "9"}, "has no assembly '9'"),
@@ -190,6 +192,13 @@ def test_cones_are_even_over_the_sphere_and_axes_hold_their_tilt() -> None:
     assert heights.mean() == pytest.approx((1 + np.cos(np.radians(40))) / 2, abs=0.005)
     sides = orientations.single_axis(100, rng, 90.0).as_matrix()[:, 2, 2]
     assert np.abs(sides).max() < 1e-9
+
+
+def test_a_cone_can_hold_a_share_of_the_particles(plan: Plan, tmp_path: Path) -> None:
+    given = replace(plan, particles=400, orientations="cone", tilt_degrees=(0.0, 40.0), cone_fraction=0.75)
+    heights = poses(run(given, tmp_path / "preferred") / "true.star").as_matrix()[:, 2, 2]
+    inside = (heights >= np.cos(np.radians(40))).mean()
+    assert inside == pytest.approx(0.75 + 0.25 * (1 - np.cos(np.radians(40))) / 2, abs=0.03)
 
 
 def test_coloured_noise_has_its_spectrum() -> None:

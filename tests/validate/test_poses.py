@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from extrecon.relion.symmetry import symmetry_group
-from extrecon.validate.poses import PoseErrors, beyond_common_turn, pose_errors
+from extrecon.validate.poses import PoseErrors, pose_errors
 
 COUNT = 300
 
@@ -69,6 +69,6 @@ def test_a_drift_of_the_whole_is_told_and_taken_away(true: Rotation, rng: np.ran
 def test_a_few_lost_particles_do_not_turn_the_whole(true: Rotation, rng: np.random.Generator) -> None:
     small = Rotation.from_rotvec(np.radians(rng.normal(0, 0.5, (COUNT, 3))))
     found = Rotation.concatenate([Rotation.random(20, random_state=rng), (true * small)[20:]])
-    left = beyond_common_turn(found * true.inv())
+    left = errors(found, true).aligned_angles_degrees
     assert np.median(left[20:]) < 1.0
     assert errors(found, true).drift_degrees < 0.2

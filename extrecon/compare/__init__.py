@@ -1,0 +1,1 @@
+"""Real refinements side by side, each scored against the truth."""

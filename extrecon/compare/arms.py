@@ -1,0 +1,103 @@
+"""The arms of a comparison: which program RELION calls for each reconstruction."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from extrecon.errors import UsageError
+from extrecon.regularizer import available
+
+PLAIN = "plain"
+RELIONS_OWN_PROGRAM = "relion_external_reconstruct"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to reconstruct.
+
+    Attributes
+    ----------
+    name : for people, and of the runs' folders
+    command : what RELION calls, the STAR file's path being appended
+    calls_hook : whether that is extrecon-hook, which leaves a record of each call
+    """
+
+    name: str
+    command: str
+    calls_hook: bool
+
+
+def read_arms(texts: Sequence[str]) -> list[Arm]:
+    """Return the arms that were asked for, in order.
+
+    Raises
+    ------
+    UsageError : there is none, or two bear one name, or `read_arm` refuses one.
+    """
+    arms = [read_arm(text) for text in texts]
+    names = [arm.name for arm in arms]
+    if not arms:
+        raise UsageError(f"Give at least one --arm: {PLAIN}, a regularizer ({_regularizers()}), or NAME=COMMAND.")
+    double = [name for name in names if names.count(name) > 1]
+    if double:
+        raise UsageError(f"Two arms are called '{double[0]}'; give each a name of its own.")
+    return arms
+
+
+def read_arm(text: str) -> Arm:
+    """Return an arm from ``plain``, a regularizer's name, ``NAME=OPTIONS`` of the hook, or ``NAME=COMMAND``.
+
+    Raises
+    ------
+    UsageError : the name is unknown or cannot be a folder's, or the command's program is not there.
+    """
+    name, given, command = text.partition("=")
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"An arm cannot be called '{name}': letters, digits and . _ + - make its folders' names.")
+    if not given:
+        return _known_arm(name)
+    words = _split(text, command)
+    if not words:
+        raise UsageError(f"The arm '{name}=' has no command behind the sign.")
+    if words[0].startswith("-"):
+        return Arm(name, f"{shlex.quote(_hook())} {command.strip()}", calls_hook=True)
+    if shutil.which(words[0]) is None:
+        raise UsageError(f"The arm '{name}' calls {words[0]}, but no such program is on the PATH.")
+    return Arm(name, command.strip(), calls_hook=Path(words[0]).name == "extrecon-hook")
+
+
+def _known_arm(name: str) -> Arm:
+    if name == PLAIN:
+        return Arm(PLAIN, RELIONS_OWN_PROGRAM, calls_hook=False)
+    if name not in available():
+        raise UsageError(
+            f"The arm '{name}' is neither {PLAIN} nor an installed regularizer ({_regularizers()}); "
+            f"for a command of your own write {name}=COMMAND."
+        )
+    return Arm(name, f"{shlex.quote(_hook())} --regularizer {name}", calls_hook=True)
+
+
+def _split(text: str, command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"The arm '{text}' cannot be split into words: {error}.") from error
+
+
+def _hook() -> str:
+    beside = shutil.which("extrecon-hook", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("extrecon-hook")
+    if found is None:
+        raise UsageError("extrecon-hook is not installed beside this Python; install extrecon again.")
+    return found
+
+
+def _regularizers() -> str:
+    return ", ".join(available()) or "none"
