@@ -21,7 +21,7 @@ from extrecon.fourier.lattice import Lattice
 from extrecon.fourier.masks import soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
-from extrecon.regularizer import Context, Regularized, Setting, settings_for
+from extrecon.regularizer import Context, Regularized, Setting, load, settings_for
 from regularizers.profile import model_free
 from regularizers.profile.average import KINDS, average_profile
 from regularizers.profile.confidence import confidence_map
@@ -290,6 +290,19 @@ def test_confidence_holds_the_false_discovery_rate() -> None:
     assert found.sum() > 20
     assert (found & ~signal).sum() <= 0.03 * found.sum() + 2
     assert confidence_map(rng.standard_normal((BOX,) * 3).astype(np.float32)).max() < 0.99
+
+
+def test_the_confidence_mask_serves_by_itself() -> None:
+    density = noisy()
+    found = load("fdr-mask").regularize(HalfMap(density, PIXEL), Context({}))
+    mask, core = found.maps["mask"], found.maps["confidence"] >= 0.99
+    assert np.all(mask[core] == 1)
+    assert mask.min() == 0
+    np.testing.assert_array_equal(found.density[core], density[core])
+    assert np.ptp(found.density[mask == 0]) < 1e-6
+    noise = np.random.default_rng(1).standard_normal((BOX,) * 3).astype(np.float32)
+    with pytest.raises(RegularizerError, match="nothing rises above the noise"):
+        load("fdr-mask").regularize(HalfMap(noise, PIXEL), Context({}))
 
 
 def test_without_any_mask_the_confidence_map_serves() -> None:
