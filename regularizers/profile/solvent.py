@@ -17,6 +17,7 @@ from regularizers.profile.windows import Window, local_profiles
 
 _MOST_WINDOWS = 1000
 _FEWEST_WINDOWS = 20
+_FINEST_DISTANCES = 64  # blocks along an axis
 _POWER_ABOVE_NOISE = 1.25
 _SMALLEST_SIGNAL = 0.05  # of a shell's amplitude: what is left where noise takes all
 _EDGE = 0.1  # width of the soft edge at the finest resolution, as a share of its frequency
@@ -34,7 +35,7 @@ def solvent_profile(
     axis = (np.arange(box) - box // 2) ** 2
     squared = axis[:, None, None] + axis[:, None] + axis
     room = max(box // 2 - window.half, 1)
-    distance = scipy.ndimage.distance_transform_edt(~inside)
+    distance = _distance_px(inside)
     distance[squared > room**2] = 0
     far = distance >= min(window.half, float(np.partition(distance.ravel(), -_FEWEST_WINDOWS)[-_FEWEST_WINDOWS]))
     far &= distance > 0
@@ -50,6 +51,21 @@ def solvent_profile(
     profiles = local_profiles(padded.volume, padded.corner, lattice, window, compute)
     power = (profiles.astype(np.float64) ** 2).mean(axis=0)
     return np.asarray(np.sqrt(power))
+
+
+def _distance_px(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Return each voxel's distance from the mask, voxels; in a large box that of its block of voxels."""
+    box = len(inside)
+    block = max(1, box // _FINEST_DISTANCES)
+    count = -(-box // block)
+    padded = np.zeros((count * block,) * 3, bool)
+    padded[:box, :box, :box] = inside
+    coarse = padded.reshape(count, block, count, block, count, block).any(axis=(1, 3, 5))
+    outside: npt.NDArray[np.bool_] = ~coarse
+    distance: npt.NDArray[np.float64] = block * scipy.ndimage.distance_transform_edt(outside)
+    for axis in range(3):
+        distance = distance.repeat(block, axis)
+    return distance[:box, :box, :box]
 
 
 def _at_points(far: npt.NDArray[np.bool_], lattice: Lattice) -> npt.NDArray[np.bool_]:
