@@ -61,7 +61,7 @@ def _distance_px(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     padded = np.zeros((count * block,) * 3, bool)
     padded[:box, :box, :box] = inside
     coarse = padded.reshape(count, block, count, block, count, block).any(axis=(1, 3, 5))
-    outside: npt.NDArray[np.bool_] = ~coarse
+    outside = np.logical_not(coarse, dtype=bool)
     distance: npt.NDArray[np.float64] = block * scipy.ndimage.distance_transform_edt(outside)
     for axis in range(3):
         distance = distance.repeat(block, axis)
