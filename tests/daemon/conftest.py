@@ -62,6 +62,11 @@ class Daemon:
         assert isinstance(pid, int)
         return pid
 
+    def runners(self) -> list[psutil.Process]:
+        """Return the processes at work; none while the warm process is still being started."""
+        pid = self.status()["warm"]["pid"]
+        return psutil.Process(pid).children() if pid else []
+
     def processes(self) -> list[psutil.Process]:
         """Return all processes of daemons in this folder: brokers, warm processes, runners."""
         found = []
