@@ -17,6 +17,7 @@ from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
 from regularizers.blend import blended, flattened
 from regularizers.cnn import weights
+from regularizers.cnn.beyond import last_agreed_shell, with_data_beyond
 from regularizers.cnn.resample import resampled
 from regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
 
@@ -110,14 +111,19 @@ def trust(density: FloatArray, expected_error: FloatArray) -> npt.NDArray[np.flo
 def _finished(
     density: npt.NDArray[np.float32], confidence: FloatArray, half_map: HalfMap, fsc: Curve, context: Context
 ) -> tuple[FloatArray, dict[str, Any]]:
-    """Blend the network's density with the half-map on its scale, flatten the solvent; say what was done."""
+    """Blend the network's density with the half-map on its scale, flatten the solvent; say what was done.
+
+    Beyond the halves' agreement the half-map's own coefficients stand.
+    """
     inside = context.inside_refinement
     blend = str(context.settings["blend"])
     share = {"half": np.full(len(fsc), 0.5), "fsc": 1.0 - np.clip(fsc, 0.0, 1.0)}.get(blend, np.ones(len(fsc)))
     mixed: FloatArray = blended(density, half_map.density, share, context.compute)
+    last = last_agreed_shell(fsc)
+    mixed = with_data_beyond(mixed, half_map.density, last, context.compute)
     if blend == "confidence":
         mixed = half_map.density + confidence * (mixed - half_map.density)
-    facts: dict[str, Any] = {"blend": blend, "solvent": "kept"}
+    facts: dict[str, Any] = {"blend": blend, "network_to_shell": last, "solvent": "kept"}
     solvent = str(context.settings["solvent"])
     if solvent == "flatten" or (solvent == "auto" and inside):
         seen = HalfMap(density, half_map.pixel_size_angstrom)

@@ -17,12 +17,13 @@ from safetensors.torch import save_file
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask, soft_sphere
-from extrecon.fourier.shells import Shells, fourier_shell_correlation
+from extrecon.fourier.shells import Shells, fourier_shell_correlation, power
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Setting, load, settings_for
 from extrecon.safeguards import check_shift, guard
 from regularizers.cnn import weights
 from regularizers.cnn.apply import apply_network, tile_starts, tile_weight
+from regularizers.cnn.beyond import last_agreed_shell
 from regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
 from regularizers.cnn.regularizer import Cnn, share_of_signal, trust
 from regularizers.cnn.resample import resampled
@@ -235,9 +236,41 @@ def test_shells_of_pure_noise_stay_without_signal(case: Case) -> None:
             result, density, half_map_fsc=fsc, shell_scale=True, fsc_cutoff=True, bound_gain=True, compute=cpu(1)
         )
         found.append(case.shells.spectrum(guarded.density))
-    power = np.abs(found[0]) ** 2
-    beyond = case.shells.sums(lambda slab: power[slab])
+    squares = np.abs(found[0]) ** 2
+    beyond = case.shells.sums(lambda slab: squares[slab])
     assert beyond[cut + 3 :].sum() < 1e-6 * beyond.sum()
+
+
+def test_beyond_a_shell_of_random_phases_the_halves_do_not_agree(case: Case) -> None:
+    """Without a cut-off, as `extrecon regularize` works: what both halves share may not spread to finer shells."""
+    cut, found = 8, []
+    for seed in (1, 2):
+        rng = np.random.default_rng(seed)
+        signal = case.shells.spectrum(case.truth)
+        noise = case.shells.spectrum(rng.standard_normal(case.half.shape, dtype=np.float32))
+        rms = [np.sqrt(power(spectrum, case.shells)) for spectrum in (signal, noise)]
+        low = (np.arange(case.shells.count) <= cut).astype(float)
+        case.shells.scale(signal, low)
+        case.shells.scale(noise, (1.0 - low) * rms[0] / np.maximum(rms[1], 1e-9))
+        density = case.shells.density(signal + noise)
+        context = Context(settings_for(Cnn.parameters, {}, "cnn"), half_map_fsc=low, compute=cpu(1))
+        result = Cnn().regularize(HalfMap(density, case.pixel_size), context)
+        assert result.facts["network_to_shell"] == cut
+        found.append(case.shells.spectrum(np.asarray(result.density, dtype=np.float32)))
+    agreement = fourier_shell_correlation(found[0], found[1], case.shells)
+    assert agreement[1 : cut + 1].min() > 0.95
+    assert np.abs(agreement[cut + 2 :]).max() < 0.15
+    assert np.abs(agreement[cut + 2 :].mean()) < 0.03
+
+
+def test_agreement_by_chance_does_not_count() -> None:
+    shells = Shells(64, cpu(1))
+    pairs = np.random.default_rng(3).standard_normal((2, 64, 64, 64), dtype=np.float32)
+    noise = fourier_shell_correlation(shells.spectrum(pairs[0]), shells.spectrum(pairs[1]), shells)
+    assert last_agreed_shell(noise) < 8
+    falling = np.exp(-np.arange(33) / 6.0)
+    assert last_agreed_shell(falling) == 21  # exp(-22 / 6) = 0.02556 is under 2 / √(4π 22²) = 0.02564
+    assert last_agreed_shell(np.ones(33)) == 32
 
 
 def test_noise_alone_is_refused() -> None:
