@@ -88,13 +88,15 @@ def corrected_fsc(masked: FloatArray, randomised: FloatArray, start: int) -> Flo
 def randomised_phases(volume: Volume, start: int, rng: np.random.Generator) -> FloatArray:
     """Return the map with random phases from radius ``start`` (in shells) outwards, its amplitudes kept.
 
-    The phases are those of real white noise, so that the spectrum stays that of a real map.
+    As in RELION's postprocess, every point of the half-complex spectrum draws its own phase. On the plane kx = 0,
+    where both points of a Friedel pair are stored, the real map then holds their mean, whose amplitude is lower;
+    that raises the masked FSC by up to 0.006 next to ``start`` in a box of 32.
     """
     n = len(volume)
     spectrum = np.fft.rfftn(volume)
-    phases = np.fft.rfftn(rng.standard_normal(volume.shape))
     replaced = shell_radius(n) >= start
-    spectrum[replaced] = np.abs(spectrum[replaced]) * np.exp(1j * np.angle(phases[replaced]))
+    phases = rng.uniform(0.0, 2.0 * np.pi, int(replaced.sum()))
+    spectrum[replaced] = np.abs(spectrum[replaced]) * np.exp(1j * phases)
     return np.fft.irfftn(spectrum, s=volume.shape, axes=(0, 1, 2))
 
 

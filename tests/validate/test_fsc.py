@@ -49,17 +49,31 @@ def test_the_family_is_that_of_relions_postprocess(tmp_path: Path) -> None:
         }.items()
     }
     volumes = [read_volume(path) for path in (half1, half2, mask)]
-    families = [fsc_family(volumes[0], volumes[1], volumes[2], seed) for seed in range(20)]
-    family = families[0]
+    family = fsc_family(volumes[0], volumes[1], volumes[2])
     assert family.unmasked[1:] == pytest.approx(relion["unmasked"][1:], abs=1e-5)
     assert family.masked[1:] == pytest.approx(relion["masked"][1:], abs=1e-5)
     assert 32 * 5.4 / family.randomised_from == pytest.approx(star.number("general", "rlnRandomiseFrom"), rel=1e-4)
     ours = corrected_fsc(relion["masked"], relion["randomised"], family.randomised_from)
     assert ours[1:] == pytest.approx(relion["corrected"][1:], abs=1e-5)
-    # The phases are random on both sides: RELION's curve must be one of ours' kind.
-    curves = np.array([each.randomised for each in families])
-    within = 4 * curves.std(axis=0) + 0.005
-    assert (np.abs(curves.mean(axis=0) - relion["randomised"])[1:] < within[1:]).all()
+
+
+@pytest.mark.relion
+@pytest.mark.usefixtures("relion_programs")
+def test_the_curve_of_random_phases_is_relions_in_the_mean(tmp_path: Path) -> None:
+    """Phases are random on both sides, a curve scatters by 0.05: only means can tell. Over 600 runs of RELION they
+    differ by 0.0026 at most; here it is 100."""
+    names = [DEMO / f"{name}.mrc" for name in ("half1", "half2", "mask")]
+    command = ["relion_postprocess", "--i", names[0], "--i2", names[1], "--mask", names[2], "--angpix", "5.4"]
+    theirs = []
+    for seed in range(100):
+        words = [*command, "--o", f"post{seed}", "--random_seed", seed]
+        subprocess.run([str(word) for word in words], cwd=tmp_path, check=False, capture_output=True)
+        star = read_star(tmp_path / f"post{seed}.star")
+        theirs.append(star.column("fsc", "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps"))
+    volumes = [read_volume(path) for path in names]
+    ours = [fsc_family(volumes[0], volumes[1], volumes[2], seed).randomised for seed in range(400)]
+    error = np.hypot(*(np.std(curves, axis=0) / np.sqrt(len(curves)) for curves in (theirs, ours)))
+    assert (np.abs(np.mean(theirs, axis=0) - np.mean(ours, axis=0))[1:] < 4 * error[1:] + 1e-4).all()
 
 
 def test_random_phases_keep_amplitudes_and_lose_correlation() -> None:
@@ -68,7 +82,9 @@ def test_random_phases_keep_amplitudes_and_lose_correlation() -> None:
     before, after = np.fft.rfftn(volume), np.fft.rfftn(changed)
     low = shell_radius(32) < 5.5
     assert np.allclose(before[low], after[low])
-    assert np.allclose(np.abs(before), np.abs(after))
+    assert np.allclose(
+        np.abs(before)[..., 1:-1], np.abs(after)[..., 1:-1]
+    )  # Friedel pairs are averaged on the rest
     assert np.abs(fsc(volume, changed)[8:]).max() < 0.15
 
 
