@@ -8,9 +8,9 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.errors import RegularizerError
+from extrecon.errors import InputError, RegularizerError
 from extrecon.maps import HalfMap
-from extrecon.maps.scattering import scattering_map
+from extrecon.maps.scattering import read_structure, scattering_map
 
 
 def model_map(path: Path, half_map: HalfMap) -> npt.NDArray[np.float32]:
@@ -23,7 +23,10 @@ def model_map(path: Path, half_map: HalfMap) -> npt.NDArray[np.float32]:
     ------
     RegularizerError : the file is no model, or none of its atoms lies in the map.
     """
-    model = _read(path)
+    try:
+        model = read_structure(path)
+    except InputError as error:
+        raise RegularizerError(str(error)) from error
     box, pixel = half_map.box, half_map.pixel_size_angstrom
     edge = box * pixel
     origin = np.array(half_map.origin_angstrom) + pixel * np.array(half_map.start_voxel)
@@ -39,18 +42,6 @@ def model_map(path: Path, half_map: HalfMap) -> npt.NDArray[np.float32]:
             f"{_span(low, high)}. Fit the model into the map first."
         )
     return scattering_map(model, box, pixel).astype(np.float32)
-
-
-def _read(path: Path) -> gemmi.Structure:
-    try:
-        found = gemmi.read_structure(str(path))
-        found.setup_entities()
-        found.remove_waters()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise RegularizerError(f"{path}: cannot be read as a model: {error}") from None
-    if len(found) == 0 or found[0].count_atom_sites() == 0:
-        raise RegularizerError(f"{path}: holds no atom; give a PDB or mmCIF file.")
-    return found
 
 
 def _span(low: npt.NDArray[np.float64], high: npt.NDArray[np.float64]) -> str:
