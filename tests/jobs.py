@@ -12,6 +12,15 @@ import numpy.typing as npt
 BOX = 24
 PIXEL_SIZE = 3.0
 
+# Options of the hook with which a job fails, and the exit code; some of tests/plugins.
+FAILING_CALLS = (
+    (["--regularizer", "raises", "--on-error", "fail"], 1),
+    (["--regularizer", "no-such", "--on-error", "fail"], 4),
+    (["--regularizer", "nan", "--on-error", "fail"], 5),
+    (["--device", "cuda:7", "--on-error", "fail"], 7),
+    (["--device", "abacus"], 7),
+)
+
 
 def blobs(n: int = BOX, seed: int = 0) -> npt.NDArray[np.float32]:
     """Return a few soft blobs off the centre, well inside the box."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from extrecon.maps import read_map
-from tests.jobs import JobFiles, write_job
+from tests.jobs import FAILING_CALLS, JobFiles, write_job
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -80,11 +80,7 @@ def test_or_fails_with_its_own_exit_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        (["--regularizer", "raises", "--on-error", "fail"], 1),
-        (["--regularizer", "no-such", "--on-error", "fail"], 4),
-        (["--regularizer", "nan", "--on-error", "fail"], 5),
-        (["--device", "cuda:7", "--on-error", "fail"], 7),
-        (["--device", "abacus"], 7),
+        *FAILING_CALLS,
         (["--apply", "sometimes"], 2),
         (["--no-such-option"], 2),
         (["--set", "k"], 2),

@@ -16,7 +16,7 @@ from extrecon.daemon import client
 from extrecon.daemon.monitor import MOST_FOLDERS
 from extrecon.maps import read_map
 from tests.daemon.conftest import EXTRECON, Daemon, call, finish, litter, record, start_hook, wait_for
-from tests.jobs import JobFiles, write_job, write_previous
+from tests.jobs import FAILING_CALLS, JobFiles, write_job, write_previous
 
 
 def extrecon_daemon(*words: str, code: int = 0) -> str:
@@ -46,16 +46,7 @@ def is_map(path: Path) -> bool:
     return not path.stem.endswith(("_data_real", "_data_imag", "_weight"))
 
 
-@pytest.mark.parametrize(
-    ("options", "code"),
-    [
-        (["--regularizer", "raises", "--on-error", "fail"], 1),
-        (["--regularizer", "no-such", "--on-error", "fail"], 4),
-        (["--regularizer", "nan", "--on-error", "fail"], 5),
-        (["--device", "cuda:7", "--on-error", "fail"], 7),
-        (["--device", "abacus"], 7),
-    ],
-)
+@pytest.mark.parametrize(("options", "code"), FAILING_CALLS)
 def test_exit_codes_pass_through(options: list[str], code: int, shared_daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     assert "ERROR" in call(files, *options, code=code)
