@@ -2,7 +2,7 @@
 
 A network goes on where its input ends. Two half-maps that share their low frequencies would then share what it
 makes of them, and their FSC would rise beyond anything the data show. There the half-map's own Fourier coefficients
-stand instead, no stronger than the network would have them.
+stand instead, no stronger than the network would have them; where a mask has flattened the solvent, nothing.
 """
 
 from __future__ import annotations
@@ -31,24 +31,29 @@ def last_agreed_shell(half_map_fsc: npt.NDArray[np.float64]) -> int:
     return int(under[0]) if under.size else half_map_fsc.size - 1
 
 
-def with_data_beyond(
-    denoised: FloatArray, plain: FloatArray, last: int, compute: Compute
+def held_to_agreement(
+    denoised: FloatArray, plain: FloatArray | None, last: int, compute: Compute
 ) -> npt.NDArray[np.float32]:
     """Return the denoised map up to shell ``last`` and the half-map's coefficients beyond, with a soft change.
 
     Parameters
     ----------
-    denoised, plain : (n, n, n) arrays, axes z, y, x; of one scale
+    denoised : (n, n, n) array, axes z, y, x
+    plain : the half-map on the same scale; None for nothing beyond
     last : shell; the two after it lead over from one map to the other
     compute : where to work
     """
-    shells = Shells(len(plain), compute)
-    ours, theirs = shells.spectrum(denoised), shells.spectrum(plain)
-    ours_power, theirs_power = power(ours, shells), power(theirs, shells)
-    gain = np.sqrt(np.divide(ours_power, theirs_power, out=np.zeros(shells.count), where=theirs_power > 0))
-    gain = np.minimum(scipy.ndimage.uniform_filter1d(gain, _SMOOTHED_OVER_SHELLS, mode="nearest"), 1.0)
+    shells = Shells(len(denoised), compute)
+    spectrum = shells.spectrum(denoised)
     network = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(shells.count) - last) / EDGE_SHELLS, 0.0, 1.0))
-    shells.scale(ours, network)
-    shells.scale(theirs, gain * (1.0 - network))
-    ours += theirs
-    return shells.density(ours)
+    if plain is None:
+        shells.scale(spectrum, network)
+        return shells.density(spectrum)
+    data = shells.spectrum(plain)
+    ours, theirs = power(spectrum, shells), power(data, shells)
+    gain = np.sqrt(np.divide(ours, theirs, out=np.zeros(shells.count), where=theirs > 0))
+    gain = np.minimum(scipy.ndimage.uniform_filter1d(gain, _SMOOTHED_OVER_SHELLS, mode="nearest"), 1.0)
+    shells.scale(spectrum, network)
+    shells.scale(data, gain * (1.0 - network))
+    spectrum += data
+    return shells.density(spectrum)

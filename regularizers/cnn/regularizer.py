@@ -17,7 +17,7 @@ from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
 from regularizers.blend import blended, flattened
 from regularizers.cnn import weights
-from regularizers.cnn.beyond import last_agreed_shell, with_data_beyond
+from regularizers.cnn.beyond import held_to_agreement, last_agreed_shell
 from regularizers.cnn.resample import resampled
 from regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
 
@@ -113,16 +113,15 @@ def _finished(
 ) -> tuple[FloatArray, dict[str, Any]]:
     """Blend the network's density with the half-map on its scale, flatten the solvent; say what was done.
 
-    Beyond the halves' agreement the half-map's own coefficients stand.
+    Beyond the halves' agreement the half-map's own coefficients stand, or nothing in a flattened map.
     """
     inside = context.inside_refinement
     blend = str(context.settings["blend"])
     share = {"half": np.full(len(fsc), 0.5), "fsc": 1.0 - np.clip(fsc, 0.0, 1.0)}.get(blend, np.ones(len(fsc)))
     mixed: FloatArray = blended(density, half_map.density, share, context.compute)
-    last = last_agreed_shell(fsc)
-    mixed = with_data_beyond(mixed, half_map.density, last, context.compute)
     if blend == "confidence":
         mixed = half_map.density + confidence * (mixed - half_map.density)
+    last = last_agreed_shell(fsc)
     facts: dict[str, Any] = {"blend": blend, "network_to_shell": last, "solvent": "kept"}
     solvent = str(context.settings["solvent"])
     if solvent == "flatten" or (solvent == "auto" and inside):
@@ -130,7 +129,9 @@ def _finished(
         mask = particle_mask(seen, context.particle_diameter_angstrom)
         mixed = flattened(mixed, mask)
         facts |= {"solvent": "flattened", "mask_share": round(float(mask.mean()), 5)}
-    return mixed.astype(half_map.density.dtype, copy=False), facts
+    # Last, because the mask too carries what both halves share to finer shells.
+    beyond = half_map.density if facts["solvent"] == "kept" else None
+    return held_to_agreement(mixed, beyond, last, context.compute), facts
 
 
 def _known_fsc(half_map: HalfMap, context: Context) -> tuple[Curve, str]:
