@@ -8,6 +8,7 @@ from torch import Tensor
 from regularizers.cnn.network import ERROR_FLOOR
 
 _WITHIN_REACH = 1.4  # shells up to so many times the resolution's count
+_LARGEST_LOG_ERROR = 4.0  # an error far beyond any density; its exponential would overflow otherwise
 
 
 class Loss:
@@ -36,7 +37,7 @@ class Loss:
         counted = (torch.arange(self._shells)[None] <= reach[:, None]).float()
         counted[:, :2] = 0
         shells = ((1 - correlation) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
-        expected = log_error.exp() + ERROR_FLOOR
+        expected = log_error.clamp(max=_LARGEST_LOG_ERROR).exp() + ERROR_FLOOR
         confidence = error.detach().abs() / expected + expected.log()
         loss = squared.mean() + 0.5 * shells.mean() + 0.05 * confidence.mean()
         parts = {"squared": squared.mean().item(), "shells": shells.mean().item(), "conf": confidence.mean().item()}
