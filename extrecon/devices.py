@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
@@ -17,3 +18,14 @@ def queue_of(device: str) -> str:
     if device == "auto":
         return "cuda:0" if nvidia_driver_is_loaded() else "cpu"
     return "cuda:0" if device == "cuda" else device
+
+
+def threads_of_a_call(asked: int, cores: int) -> int:
+    """Return the threads of one of RELION's calls; 0 ``asked`` for means half the cores if all are to be had.
+
+    RELION calls for both half-maps at once, and threads that wait for a core cost more than they bring. A rank that
+    was bound to some cores has them to itself.
+    """
+    if asked:
+        return asked
+    return max(1, cores // 2) if cores == os.cpu_count() else cores

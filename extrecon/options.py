@@ -83,7 +83,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("on-error", "plain", "After a failure: give RELION the plain map, or fail.", choices=("plain", "fail")),
     Option("daemon", "auto", "Use the warm daemon, starting it if need be, or not.", choices=("auto", "off")),
     Option("device", "auto", "Where to compute: auto, cpu, cuda or cuda:N.", metavar="DEVICE"),
-    Option("threads", 0, "CPU threads; 0 means all cores this process may use.", metavar="N"),
+    Option("threads", 0, "CPU threads; 0: half the machine's cores, or all that RELION was bound to.", metavar="N"),
     Option("mask", "", "Particle mask, 0 to 1; else RELION's, else one made from the map.", metavar="MASK.mrc"),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),

@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.errors import DeviceMissingError, ExtreconError, MapError, OutputError, RegularizerError
+from extrecon.choice import check_choice, load_choice
+from extrecon.devices import threads_of_a_call
+from extrecon.errors import DeviceMissingError, ExtreconError, OutputError, RegularizerError
 from extrecon.files import replacing, temporary_prefix
-from extrecon.fourier.compute import Compute, compute_for, cpu
+from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.halves import HalfExchange, exchange_folder
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
@@ -25,7 +27,7 @@ from extrecon.masks import MASK_MADE, find_mask
 from extrecon.options import Options
 from extrecon.reconstruct import Geometry, reconstruct
 from extrecon.record import Record, log_lines, maps_of_last_attempt, record_path
-from extrecon.regularizer import Context, Progress, Regularized, Regularizer, load, no_progress, settings_for
+from extrecon.regularizer import Context, Progress, Regularized, Regularizer, no_progress
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.gate import Decision, decide
 from extrecon.relion.job import Job, read_job
@@ -152,9 +154,13 @@ def _run(
         call.write_record()
 
 
+def _threads(options: Options) -> int:
+    return threads_of_a_call(int(options.number("threads")), available_cores())
+
+
 def _compute(options: Options, record: Record) -> Compute:
     """Return where to work: the CPU, with a warning, where the device is not there and RELION should live on."""
-    device, threads = options.text("device"), int(options.number("threads"))
+    device, threads = options.text("device"), _threads(options)
     try:
         return compute_for(device, threads)
     except DeviceMissingError as error:
@@ -221,7 +227,7 @@ def _reconstruct(call: _Call) -> npt.NDArray[np.float32]:
             if call.compute.on_host:
                 raise
             call.record.warnings.append(f"reconstructed on the CPU, because {call.compute.name} failed: {error}")
-            return on(cpu(int(call.options.number("threads"))))
+            return on(cpu(_threads(call.options)))
 
 
 def _check_regularizer_early(call: _Call) -> None:
@@ -229,10 +235,8 @@ def _check_regularizer_early(call: _Call) -> None:
     if call.options.text("apply") == "never":
         return
     try:
-        regularizer, _ = _load_regularizer(call)
-        mask = call.options.text("mask")
-        if regularizer.uses_mask and mask and not (call.working_directory / mask).is_file():
-            raise MapError(f"--mask {mask}: no such file.")
+        _load_regularizer(call)
+        check_choice(call.options, call.working_directory)
     except ExtreconError as error:
         if call.options.text("on_error") == "fail":
             raise
@@ -240,10 +244,8 @@ def _check_regularizer_early(call: _Call) -> None:
 
 
 def _load_regularizer(call: _Call) -> tuple[Regularizer, Context]:
-    name = call.options.text("regularizer")
-    regularizer: Regularizer = load(name)
-    settings = settings_for(regularizer.parameters, call.options.settings, f"The regularizer {name}")
-    call.record.regularizer = {"name": name, "version": regularizer.version, "settings": settings}
+    regularizer, settings = load_choice(call.options)
+    call.record.regularizer = {"name": _name(call), "version": regularizer.version, "settings": settings}
     context = Context(
         settings=settings,
         half_map_fsc=call.job.half_map_fsc,
@@ -306,6 +308,8 @@ def _regularize(call: _Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.f
         with call.stage("mask"):
             mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
             context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
+    elif call.options.text("mask"):
+        record.warnings.append(f"{_name(call)} uses no mask: {call.options.text('mask')} was not read")
     if regularizer.needs_both_halves:
         with _other_half(call, half_map) as other:
             return _with_safeguards(call, half_map, regularizer, replace(context, other_half=other))

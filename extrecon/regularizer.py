@@ -167,6 +167,14 @@ class Regularizer(ABC):
         """
         return ()
 
+    def check(self, settings: Mapping[str, Setting]) -> None:  # noqa: B027 - plugins need not
+        """Refuse settings that cannot work, such as a file that is not there, before there is a map to work on.
+
+        Raises
+        ------
+        RegularizerError : what is wrong and what to do.
+        """
+
     @abstractmethod
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         """Return the regularized density of ``half_map``, and what is worth telling about it."""

@@ -19,6 +19,7 @@ ORDER = (
     "daemon",
     "supervisor",
     "pipeline",
+    "choice",
     "halves",
     "masks",
     "validate",

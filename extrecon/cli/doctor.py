@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import typer
 from rich.table import Table
 
 from extrecon import __version__
 from extrecon.arguments import parse
+from extrecon.choice import check_choice
 from extrecon.cli.console import console
 from extrecon.cli.daemon import describe
 from extrecon.daemon import client
@@ -24,7 +25,13 @@ from extrecon.daemon.place import find_place
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.fourier.compute import available_cores, compute_for
 from extrecon.options import OPTIONS, Options
-from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load, settings_for
+from extrecon.regularizer import (
+    LOCAL_RESOLUTION_GROUP,
+    REGULARIZER_GROUP,
+    Regularizer,
+    available,
+    load,
+)
 from extrecon.relion.program import relion_version
 
 VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
@@ -171,14 +178,11 @@ def _options() -> Iterator[Finding]:
 
 def _chosen(options: Options) -> Finding:
     """Check what the hook would only need days later: the regularizer, its parameters and the mask."""
-    name, mask = options.text("regularizer"), options.text("mask")
+    name = options.text("regularizer")
     try:
-        settings_for(load(name).parameters, options.settings, f"The regularizer {name}")
+        check_choice(options, Path.cwd())
     except ExtreconError as error:
         return Finding("chosen", "bad", str(error), "`extrecon regularizers` lists what there is")
-    if mask and not Path(mask).is_file():
-        advice = "paths count from the folder where RELION is started"
-        return Finding("chosen", "bad", f"--mask {mask}: no such file", advice)
     when = {"local-search": "in local search", "always": "always", "never": "never"}[options.text("apply")]
     return Finding("chosen", "good", f"{name}, applied {when}")
 
@@ -204,6 +208,14 @@ def _plugins() -> Iterator[Finding]:
             except ExtreconError as error:
                 yield Finding(f"{what} {name}", "bad", str(error), "reinstall the package that brings it")
             else:
-                weights = getattr(plugin, "weights", None)
-                told = f"version {plugin.version}, " + (f"weights {weights}" if weights else "needs no weights")
-                yield Finding(f"{what} {name}", "good", told)
+                yield _readiness(f"{what} {name}", plugin)
+
+
+def _readiness(what: str, plugin: Any) -> Finding:
+    """Load what a plugin needs, such as weights, as the daemon would."""
+    try:
+        read = plugin.prepare() if isinstance(plugin, Regularizer) else ()
+    except ExtreconError as error:
+        return Finding(what, "bad", str(error), "reinstall the package that brings it")
+    weights = f", has read {', '.join(str(path) for path in read)}" if read else ""
+    return Finding(what, "good", f"version {plugin.version}{weights}")

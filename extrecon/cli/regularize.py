@@ -78,6 +78,8 @@ def command(
     so the scale and cut-off that protect a refinement are off unless asked for.
     """
     inputs = [path for path in (first, second) if path is not None]
+    if second is not None and first.resolve() == second.resolve():
+        raise UsageError(f"{first} was given as both half-maps.")
     if second is not None and first.stem == second.stem:
         raise UsageError(f"Both half-maps are named {first.stem}: their results would have one name.")
     if fsc_cutoff and second is None:
@@ -122,6 +124,8 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     mask_values = None
     if work.regularizer.uses_mask:
         mask_values, record.mask = find_mask(str(work.mask or ""), half_map, SearchState(), Path.cwd())
+    elif work.mask:
+        record.warnings.append(f"{name} uses no mask: {work.mask} was not read")
     resolution = read_map(work.local_resolution, half_map.pixel_size_angstrom) if work.local_resolution else None
     if resolution is not None and resolution.box != half_map.box:
         raise MapError(f"{work.local_resolution} is {resolution.box}³ voxels, but {path} is {half_map.box}³.")
@@ -139,11 +143,14 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
         outcome = _regularize(path, half_map, context, record, work)
     write_map(target, half_map.with_density(outcome.density))
     for extra, values in outcome.maps.items():
-        write_map(target.with_name(f"{target.stem}_{extra}.mrc"), half_map.with_density(values))
+        beside = target.with_name(f"{target.stem}_{extra}.mrc")
+        write_map(beside, half_map.with_density(values))
+        record.maps.append(beside.name)
     if work.pictures:
         _draw(target, half_map, outcome, resolution, work)
     record.write(record_path(target.with_suffix("")))
-    console.print(f"{target}: {name}, {sum(record.seconds.values()):.1f} s", highlight=False)
+    told = [f"{name}, {sum(record.seconds.values()):.1f} s", *record.maps]
+    console.print(f"{target}: {'; '.join(told)}", highlight=False)
     for warning in record.warnings:
         console.print(f"  [yellow]warning:[/] {warning}", highlight=False)
 

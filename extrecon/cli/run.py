@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand
 
 from extrecon.arguments import parse_options
+from extrecon.choice import check_choice
 from extrecon.cli import progress
 from extrecon.cli.console import console, errors
 from extrecon.cli.daemon import start_daemon, stop_daemon
@@ -54,6 +55,8 @@ def command(context: typer.Context) -> None:
     """
     own, words = _split(context.args)
     options = parse_options(own, os.environ, Path.cwd())
+    if options.text("apply") != "never":
+        check_choice(options, Path.cwd())
     refinement = _refinement_of(words)
     use_daemon = options.text("daemon") == "auto"
     before = refinement.records() if refinement else {}

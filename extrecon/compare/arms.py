@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from extrecon.arguments import parse_options
+from extrecon.choice import check_choice
 from extrecon.errors import UsageError
 from extrecon.regularizer import available
 
@@ -57,6 +60,7 @@ def read_arm(text: str) -> Arm:
     Raises
     ------
     UsageError : the name is unknown or cannot be a folder's, or the command's program is not there.
+    ExtreconError : the hook would refuse these options, or its regularizer its settings.
     """
     name, given, command = text.partition("=")
     if not _NAME.fullmatch(name):
@@ -67,6 +71,7 @@ def read_arm(text: str) -> Arm:
     if not words:
         raise UsageError(f"The arm '{name}=' has no command behind the sign.")
     if words[0].startswith("-"):
+        check_choice(parse_options(words, os.environ, Path.cwd()), Path.cwd())
         return Arm(name, f"{shlex.quote(_hook())} {command.strip()}", calls_hook=True)
     if shutil.which(words[0]) is None:
         raise UsageError(f"The arm '{name}' calls {words[0]}, but no such program is on the PATH.")

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from extrecon.daemon.protocol import Channel, Message
-from extrecon.devices import queue_of
+from extrecon.devices import queue_of, threads_of_a_call
 from extrecon.files import remove_temporary_files
 from extrecon.relion.names import parse_job_name
 
@@ -61,7 +61,7 @@ class QueuedJob:
         values: dict[str, Any] = request["options"]["values"]
         self.values = values
         self.queue = queue_of(str(values["device"]))
-        self.threads = int(values["threads"]) or len(request["cores"])
+        self.threads = threads_of_a_call(int(values["threads"]), len(request["cores"]))
         self.memory_bytes = BYTES_PER_WEIGHT_BYTE * _size(self.star.with_name(f"{self.star.stem}_weight.mrc"))
 
     @property

@@ -25,27 +25,39 @@ td:nth-child(2){{white-space:nowrap;font-weight:bold}}</style>
 
 def table(scores: Scores) -> list[tuple[str, str, str]]:
     """Return what was measured, its value, and what it means, one row each."""
+    nyquist = 2 * scores["pixel_size_angstrom"]
     rows: list[tuple[str, str, str]] = []
     if half := scores.get("half_maps"):
         worst = f"{half['directional_best_angstrom']:.2f}–{half['directional_worst_angstrom']:.2f} Å"
+        last = "last shell before the corrected half-map FSC falls under 0.143"
         rows += [
-            ("Resolution", f"{half['resolution_angstrom']:.2f} Å", "corrected half-map FSC falls under 0.143"),
-            ("… without a mask", f"{half['unmasked_resolution_angstrom']:.2f} Å", "the same, whole box"),
-            ("… by direction", worst, "best and worst of 60 directions: alike if views are even"),
+            ("Resolution", _limit(half["resolution_angstrom"], nyquist), last),
+            ("… without a mask", _limit(half["unmasked_resolution_angstrom"], nyquist), "the same, whole box"),
+            (
+                "… by direction",
+                worst,
+                "best and worst of 60 directions; alike if views are even",
+            ),
         ]
     if wilson := scores["guinier"].get("wilson"):
         rows.append(
             ("Wilson B factor", f"{wilson['b_factor']:.0f} Å²", "how fast amplitudes fall; below 0: sharpened")
         )
+    else:
+        rows.append(("Wilson B factor", "–", scores["guinier"]["no_wilson_fit"]))
     for key, name in (("truth", "truth"), ("model", "model")):
         if found := scores.get(key):
             rows += [
                 (
                     f"FSC with the {name}",
                     f"{found['mean_masked_fsc']:.3f}",
-                    "mean over shells, in the mask; 1 is equal",
+                    "mean over the shells between the first and Nyquist, in the mask; 1 is equal",
                 ),
-                ("… falls under 0.5 at", f"{found['resolution_at_half_angstrom']:.2f} Å", "the first such shell"),
+                (
+                    "… at 0.5",
+                    _limit(found["resolution_at_half_angstrom"], nyquist),
+                    "last shell before it falls under",
+                ),
                 (
                     f"Correlation with the {name}",
                     f"{found['real_space_correlation']:.3f}",
@@ -70,6 +82,11 @@ def table(scores: Scores) -> list[tuple[str, str, str]]:
         quartiles = ", ".join(f"{q:.2f}" for q in local["quartiles_angstrom"])
         rows.append(("Local resolution", f"{quartiles} Å", "quartiles over the particle"))
     return rows
+
+
+def _limit(angstrom: float, nyquist: float) -> str:
+    """Return a resolution in words; one at Nyquist is only what the voxels could show."""
+    return f"{angstrom:.2f} Å" + (" (Nyquist)" if abs(angstrom - nyquist) < 1e-3 * nyquist else "")
 
 
 def write_report(folder: Path, scores: Scores, title: str) -> list[Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +16,7 @@ from extrecon.fourier.masks import particle_mask, radius_px
 from extrecon.fourier.shells import Shells, cutoff_shell, power
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
-from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
+from extrecon.regularizer import Context, Parameter, Regularized, Regularizer, Setting
 from regularizers.blend import blended, flattened
 from regularizers.cnn import weights
 from regularizers.cnn.beyond import held_to_agreement, last_agreed_shell
@@ -64,6 +66,19 @@ class Cnn(Regularizer):
         ),
     )
 
+    def __init__(self) -> None:
+        self._shipped: weights.Loaded | None = None
+
+    def check(self, settings: Mapping[str, Setting]) -> None:
+        """Refuse weights that cannot be used."""
+        weights.load(str(settings["weights"]))
+
+    def prepare(self) -> Sequence[Path]:
+        """Import torch and load the shipped weights, and return their file."""
+        importlib.import_module("regularizers.cnn.apply")
+        self._shipped = weights.load()
+        return (self._shipped.path,)
+
     def card(self) -> str:
         """Return the shipped weights' card."""
         return weights.card()
@@ -76,7 +91,8 @@ class Cnn(Regularizer):
         RegularizerError : weights that cannot be used, or a map without signal.
         """
         fsc, origin = _known_fsc(half_map, context)
-        loaded = weights.load(str(context.settings["weights"]))
+        own = str(context.settings["weights"])
+        loaded = weights.load(own) if own or self._shipped is None else self._shipped
         denoised = denoise(half_map, fsc, loaded, context)
         facts = denoised.facts | {"weights": str(loaded.path), "weights_sha256": loaded.sha256, "fsc": origin}
         confidence = trust(denoised.density, denoised.expected_error)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SHIPPED = "denoiser.safetensors"
 SHIPPED_SHA256 = "abb9f9d028a910caf9467b7b1fdc4fe811df3d337a4b406076eca99ae56b92dc"
 CARD = "denoiser.md"
+_HINT = "Name a file that scripts/train_denoiser wrote, or leave weights empty for those that are shipped."
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def load(given: str = "") -> Loaded:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise RegularizerError(f"{path}: the weights cannot be read: {error.strerror}.") from error
+        raise RegularizerError(
+            f"{path.absolute()}: the weights cannot be read: {error.strerror}. {_HINT}"
+        ) from error
     digest = hashlib.sha256(content).hexdigest()
     if not given and digest != SHIPPED_SHA256:
         raise RegularizerError(
@@ -73,7 +76,7 @@ def _network(content: bytes, path: Path) -> Denoiser:
         network = Denoiser(widths)  # type: ignore[arg-type]
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise RegularizerError(f"{path} holds no weights of the denoiser: {error}") from error
+        raise RegularizerError(f"{path.absolute()} holds no weights of the denoiser ({error}). {_HINT}") from error
     network.requires_grad_(requires_grad=False)
     return network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 

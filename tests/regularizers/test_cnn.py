@@ -345,6 +345,14 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
         weights.load(str(tmp_path / "other.safetensors"))
 
 
+def test_weights_loaded_ahead_of_time_give_the_same_map(case: Case) -> None:
+    prepared = Cnn()
+    assert list(prepared.prepare()) == [weights.folder() / weights.SHIPPED]
+    half_map = HalfMap(case.half, case.pixel_size)
+    first, second = (each.regularize(half_map, case.context()).density for each in (prepared, Cnn()))
+    assert np.array_equal(first, second)
+
+
 def test_the_regularizer_is_found_by_its_name() -> None:
     assert isinstance(load("cnn"), Cnn)
 
