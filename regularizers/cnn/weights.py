@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regularizers.cnn.network import Denoiser
 
 SHIPPED = "denoiser.safetensors"
-SHIPPED_SHA256 = "abb9f9d028a910caf9467b7b1fdc4fe811df3d337a4b406076eca99ae56b92dc"
+SHIPPED_SHA256 = "af3f35bf6e1874067d9f273080988e61e7710ccc919917f834eebd41aa2d9a8b"
 CARD = "denoiser.md"
 _HINT = "Name a file that scripts/train_denoiser wrote, or leave weights empty for those that are shipped."
 
