@@ -47,7 +47,7 @@ class RawCommand(TyperCommand):
 
 
 def command(context: typer.Context) -> None:
-    """Run RELION with extrecon: extrecon run [hook options] -- mpirun -n 3 relion_refine_mpi ….
+    """Run RELION with extrecon: extrecon run HOOK-OPTIONS -- mpirun -n 3 relion_refine_mpi ….
 
     Sets the variable that RELION reads, starts the daemon, shows the refinement as `extrecon watch` does, passes
     signals and the exit code through, and ends with a summary and a picture of it. The options are those of

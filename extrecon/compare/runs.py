@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -146,6 +147,29 @@ def finished(run: Run) -> dict[str, Any] | None:
             "Give --redo to replace it, or another --output."
         )
     return kept
+
+
+def finished_beside(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
+    """Return the kept scores in the folder of other arms or seeds, refined like these from the same particles."""
+    asked = {run.folder for run in runs}
+    wanted = _apart_from_arm_and_seed(runs[0].provenance)
+    found = []
+    for path in sorted(output.glob(f"*/{SCORE}")):
+        if path.parent in asked:
+            continue
+        with suppress(
+            ValueError, KeyError, TypeError, IndexError
+        ):  # a damaged one is told when its arm is asked for
+            kept: dict[str, Any] = json.loads(path.read_text())
+            if _apart_from_arm_and_seed(kept["provenance"]) == wanted:
+                found.append(kept)
+    return found
+
+
+def _apart_from_arm_and_seed(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    words = list(provenance["relion_command"])
+    del words[words.index("--random_seed") + 1]
+    return {key: value for key, value in provenance.items() if key != "arm_command"} | {"relion_command": words}
 
 
 def _short(value: Any) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from extrecon.compare.arms import PLAIN
 from extrecon.compare.dataset import refuse_spaces
 from extrecon.compare.engines import Engine, Outcome, Tick
 from extrecon.compare.report import write_report
-from extrecon.compare.runs import Run, finished
+from extrecon.compare.runs import Run, finished, finished_beside
 from extrecon.errors import UsageError
 
 
@@ -22,7 +23,7 @@ class Result:
 
     Attributes
     ----------
-    scores : of all runs that are done, in the order of the runs
+    scores : of all runs that are done, in the order of the runs, and of earlier ones in the folder
     failures : of the others
     files : the report; empty if no run has a score
     """
@@ -42,7 +43,7 @@ def compare(
     on_outcome: Callable[[Outcome], None] = lambda _: None,
     tick: Tick = lambda: None,
 ) -> Result:
-    """Do the runs that are not done yet, and report on all.
+    """Do the runs that are not done yet, and report on all, earlier ones of other arms and seeds included.
 
     Parameters
     ----------
@@ -66,7 +67,11 @@ def compare(
                     failures.append(outcome)
                 on_outcome(outcome)
         scores = [score for run in runs if (score := kept[run.folder]) is not None]
-        order = list(dict.fromkeys(run.arm.name for run in runs))
+        beside = finished_beside(runs, output)
+        order = list(dict.fromkeys([run.arm.name for run in runs] + [score["arm"] for score in beside]))
+        if any(score["arm"] == PLAIN for score in beside):  # what others are compared with
+            order = [PLAIN, *(name for name in order if name != PLAIN)]
+        scores += beside
         return Result(scores, failures, write_report(output, scores, order, title) if scores else [])
 
 

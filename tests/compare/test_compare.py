@@ -49,6 +49,14 @@ def report(data: Path) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     return found
 
 
+def test_earlier_arms_stay_in_the_report(data: Path) -> None:
+    compare(data, "--arm", "plain", "--arm", "other=true", "--seeds", "1")
+    compare(data, "--arm", "third=true", "--seeds", "1")
+    assert list(report(data)["arms"]) == ["plain", "third", "other"]
+    compare(data, "--arm", "third=true", "--seeds", "1", "--ini-high", "30", "--redo")
+    assert list(report(data)["arms"]) == ["third"]  # the others were refined in another way
+
+
 def test_what_is_done_is_kept_and_the_rest_is_added(data: Path) -> None:
     compare(data, "--arm", "plain", "--seeds", "1,2")
     before = scores(data)
