@@ -25,6 +25,7 @@ from regularizers.cnn.standardise import Curve, resolution, signal_share, standa
 
 _LEAST_SOLVENT = 0.05
 _FEWEST_SHELLS = 3
+_TRAINED_VOXELS_ANGSTROM = (0.9, 4.2)
 _WITHOUT_FSC = "estimated from the solvent"
 
 
@@ -97,7 +98,16 @@ class Cnn(Regularizer):
         facts = denoised.facts | {"weights": str(loaded.path), "weights_sha256": loaded.sha256, "fsc": origin}
         confidence = trust(denoised.density, denoised.expected_error)
         density, done = _finished(denoised.density, confidence, half_map, fsc, context)
-        return Regularized(density, facts | done, {"confidence": confidence})
+        return Regularized(density, facts | done, {"confidence": confidence}, _beyond_training(half_map))
+
+
+def _beyond_training(half_map: HalfMap) -> list[str]:
+    """Warn of voxels of a size that the network has never seen."""
+    finest, coarsest = _TRAINED_VOXELS_ANGSTROM
+    size = half_map.pixel_size_angstrom
+    if finest <= size <= coarsest:
+        return []
+    return [f"the network was trained on voxels of {finest} to {coarsest} Å; these have {size:.3g} Å"]
 
 
 def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Context) -> Denoised:

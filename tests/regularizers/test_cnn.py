@@ -302,6 +302,12 @@ def test_confidence_is_high_on_the_particle_and_low_outside(case: Case) -> None:
     assert confidence[inside].mean() > 2 * confidence[~inside].mean()
 
 
+def test_voxels_unlike_those_of_the_training_are_told(case: Case) -> None:
+    known, coarse = (Cnn().regularize(HalfMap(case.half, size), case.context()) for size in (case.pixel_size, 5.4))
+    assert list(known.warnings) == []
+    assert "5.4 Å" in coarse.warnings[0]
+
+
 def test_trust_is_the_share_of_the_squares() -> None:
     assert np.allclose(trust(np.array([1.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0])), [1.0, 0.5, 0.0])
 
