@@ -162,7 +162,7 @@ def _draw_guinier(axes: Axes, before: HalfMap, after: FloatArray, compute: Compu
     if counted.size:  # a cut-off falls by many decades, which would hide the rest
         top = float(counted.max())
         axes.set_ylim(max(float(counted.min()), top - 14) - 0.3, top + 0.5)
-    axes.set_title("whole map", fontsize="medium")
+    axes.set_title("amplitudes of the whole map", fontsize="medium")
     _finish_guinier(axes, squared[-1])
 
 

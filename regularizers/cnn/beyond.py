@@ -34,18 +34,20 @@ def last_agreed_shell(half_map_fsc: npt.NDArray[np.float64]) -> int:
 def held_to_agreement(
     denoised: FloatArray, plain: FloatArray | None, last: int, compute: Compute
 ) -> npt.NDArray[np.float32]:
-    """Return the denoised map up to shell ``last`` and the half-map's coefficients beyond, with a soft change.
+    """Return the denoised map up to shell ``last`` and the half-map's coefficients beyond.
 
     Parameters
     ----------
     denoised : (n, n, n) array, axes z, y, x
     plain : the half-map on the same scale; None for nothing beyond
-    last : shell; the two after it lead over from one map to the other
+    last : shell; the two after it lead over from one map to the other, but nothing stands beyond if nothing may
     compute : where to work
     """
     shells = Shells(len(denoised), compute)
     spectrum = shells.spectrum(denoised)
-    network = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(shells.count) - last) / EDGE_SHELLS, 0.0, 1.0))
+    # With nothing beyond, the edge lies within the agreement, unless that reaches to Nyquist.
+    first = last - 1 if plain is None and last < shells.count - 1 else last
+    network = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(shells.count) - first) / EDGE_SHELLS, 0.0, 1.0))
     if plain is None:
         shells.scale(spectrum, network)
         return shells.density(spectrum)
