@@ -16,7 +16,7 @@ import numpy.typing as npt
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.grids import full_axis, window_full_axis, window_half_axis
-from extrecon.fourier.shells import Shells, correlation, cutoff_shell, power
+from extrecon.fourier.shells import Shells, correlation, cutoff_shell, power, soft_step
 from extrecon.maps.half_map import FloatArray
 
 LARGEST_SHIFT_PX = 0.1
@@ -91,7 +91,7 @@ def guard(
                 f"The half-map FSC falls under 1/7 at shell {shell + 1}: a map cut there would hold nothing."
             )
         facts["fsc_cutoff"] = shell
-        factor *= _soft_step(shells.count, shell)
+        factor *= soft_step(shells.count, shell, CUTOFF_EDGE_SHELLS)
     if shell_scale:
         facts["shell_scale"] = [round(float(f), 6) for f in factor]
     gain = _amplitude_gain(factor, ours_power, theirs_power)
@@ -170,13 +170,6 @@ def _newton_step(cross: npt.NDArray[Any], shift: npt.NDArray[np.float64]) -> npt
     if not np.all(np.linalg.eigvalsh(hessian) < 0):
         return np.zeros(3)
     step: npt.NDArray[np.float64] = np.clip(-np.linalg.solve(hessian, gradient), -0.5, 0.5)
-    return step
-
-
-def _soft_step(count: int, last: int) -> npt.NDArray[np.float64]:
-    """Return 1 up to shell ``last``, 0 from ``CUTOFF_EDGE_SHELLS`` beyond it on, half a cosine between."""
-    beyond = np.clip((np.arange(count) - last) / CUTOFF_EDGE_SHELLS, 0.0, 1.0)
-    step: npt.NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.pi * beyond)
     return step
 
 

@@ -101,3 +101,10 @@ def cutoff_shell(half_map_fsc: npt.NDArray[np.float64]) -> int:
     """Return the last shell before the half-map FSC, (n // 2 + 1,), first falls under 1/7."""
     under = np.flatnonzero(half_map_fsc[1:] < FSC_THRESHOLD)
     return int(under[0]) if under.size else half_map_fsc.size - 1
+
+
+def soft_step(count: int, last: int, edge_shells: int) -> npt.NDArray[np.float64]:
+    """Return 1 up to shell ``last``, 0 from ``edge_shells`` beyond it on, half a cosine between; (count,)."""
+    beyond = np.clip((np.arange(count) - last) / edge_shells, 0.0, 1.0)
+    step: npt.NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.pi * beyond)
+    return step

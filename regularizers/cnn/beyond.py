@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from extrecon.fourier.compute import Compute
-from extrecon.fourier.shells import Shells, power
+from extrecon.fourier.shells import Shells, power, soft_step
 from extrecon.maps.half_map import FloatArray
 
 LEAST_AGREEMENT = 0.02
@@ -47,7 +47,7 @@ def held_to_agreement(
     spectrum = shells.spectrum(denoised)
     # With nothing beyond, the edge lies within the agreement, unless that reaches to Nyquist.
     first = last - 1 if plain is None and last < shells.count - 1 else last
-    network = 0.5 + 0.5 * np.cos(np.pi * np.clip((np.arange(shells.count) - first) / EDGE_SHELLS, 0.0, 1.0))
+    network = soft_step(shells.count, first, EDGE_SHELLS)
     if plain is None:
         shells.scale(spectrum, network)
         return shells.density(spectrum)
