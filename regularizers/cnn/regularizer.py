@@ -71,8 +71,9 @@ class Cnn(Regularizer):
         self._shipped: weights.Loaded | None = None
 
     def check(self, settings: Mapping[str, Setting]) -> None:
-        """Refuse weights that cannot be used."""
-        weights.load(str(settings["weights"]))
+        """Refuse weights of the user's own that cannot be used; the shipped ones are not worth importing torch."""
+        if settings["weights"]:
+            weights.load(str(settings["weights"]))
 
     def prepare(self) -> Sequence[Path]:
         """Import torch and load the shipped weights, and return their file."""
