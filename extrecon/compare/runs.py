@@ -157,9 +157,8 @@ def finished_beside(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
     for path in sorted(output.glob(f"*/{SCORE}")):
         if path.parent in asked:
             continue
-        with suppress(
-            ValueError, KeyError, TypeError, IndexError
-        ):  # a damaged one is told when its arm is asked for
+        # One that is damaged is told when its arm is asked for.
+        with suppress(ValueError, KeyError, TypeError, IndexError):
             kept: dict[str, Any] = json.loads(path.read_text())
             if _apart_from_arm_and_seed(kept["provenance"]) == wanted:
                 found.append(kept)
