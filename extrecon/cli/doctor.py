@@ -25,13 +25,7 @@ from extrecon.daemon.place import find_place
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.fourier.compute import available_cores, compute_for
 from extrecon.options import OPTIONS, Options
-from extrecon.regularizer import (
-    LOCAL_RESOLUTION_GROUP,
-    REGULARIZER_GROUP,
-    Regularizer,
-    available,
-    load,
-)
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, Regularizer, available, load
 from extrecon.relion.program import relion_version
 
 VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
