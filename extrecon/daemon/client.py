@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -127,7 +127,7 @@ class _Call:
             raise DaemonError("there is no connection")
         channel.socket.settimeout(ANSWER_SECONDS)
         try:
-            channel.send(self._request(served_by))
+            _tell(channel, self._request(served_by))
             return self._await_verdict(channel)
         except TimeoutError:
             raise self._broken(f"the daemon did not answer for {ANSWER_SECONDS:.0f} s") from None
@@ -145,7 +145,7 @@ class _Call:
                 return message
             if "accepted" in message:
                 # Not before: a daemon that hangs would keep RELION's log from ever ending.
-                channel.send({"verb": "log"}, [1, 2])
+                _tell(channel, {"verb": "log"}, [1, 2])
             if "started" in message:
                 pid, ticks = message["started"]
                 self._runner = int(pid), int(ticks)
@@ -206,6 +206,12 @@ class _Call:
             "cores": sorted(os.sched_getaffinity(0)),
             "environ": dict(os.environ),
         }
+
+
+def _tell(channel: Channel, message: Message, descriptors: Sequence[int] = ()) -> None:
+    """Send a message; if nobody is there any more, the verdict may still lie unread."""
+    with suppress(BrokenPipeError, ConnectionResetError):
+        channel.send(message, descriptors)
 
 
 def identity(environ: Mapping[str, str]) -> dict[str, str]:

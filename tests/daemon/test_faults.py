@@ -20,6 +20,8 @@ import pytest
 
 import extrecon
 from extrecon.daemon import client
+from extrecon.daemon.protocol import Channel
+from extrecon.errors import DaemonError
 from extrecon.maps import read_map
 from extrecon.options import Options, resolve
 from tests.daemon.conftest import EXTRECON, HOOK, Daemon, call, finish, litter, record, start_hook, wait_for
@@ -421,6 +423,17 @@ server.serve(1.0)
     broker.communicate(timeout=30)
     assert broker.returncode == 1
     assert not daemon.folder.exists()
+
+
+def test_a_verdict_left_behind_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = socket.socketpair()
+    daemon = Channel(there)
+    daemon.send({"accepted": 1})
+    daemon.send({"verdict": "crashed", "reason": "the daemon crashed: for once"})
+    daemon.close()
+    monkeypatch.setattr(client, "connect_or_start", lambda _environ: (Channel(here), False))
+    with pytest.raises(DaemonError, match="the daemon crashed: for once"):
+        client.call(tmp_path / "job.star", Options({}), tmp_path)
 
 
 def test_a_warm_process_that_does_not_start(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
