@@ -108,12 +108,25 @@ def record_path(stem: Path) -> Path:
 
 def maps_of_last_attempt(stem: Path) -> list[str]:
     """Return the names of the maps that an earlier attempt's record lists, if there is a readable one."""
-    try:
-        maps = json.loads(record_path(stem).read_text(encoding="utf-8"))["maps"]
-    except (OSError, ValueError, LookupError, TypeError):
-        return []
+    maps = _read(stem).get("maps")
     # Only this job's own files: a damaged record must not make anything else disappear.
-    return [name for name in maps if isinstance(name, str) and name.startswith(stem.name) and "/" not in name]
+    own = (name for name in (maps if isinstance(maps, list) else []) if isinstance(name, str))
+    return [name for name in own if name.startswith(stem.name) and "/" not in name]
+
+
+def regularizer_of(result: Path) -> str | None:
+    """Return which regularizer made a map, by the record beside it; None if none did, as far as is known."""
+    told = _read(result.with_suffix(""))
+    found = told.get("regularizer")
+    return str(found.get("name")) if told.get("outcome") == "regularized" and isinstance(found, dict) else None
+
+
+def _read(stem: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(record_path(stem).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def log_lines(record: Record, star: Path) -> list[str]:

@@ -22,7 +22,9 @@ Range = tuple[float, float]
 def command(
     source: Annotated[Path, typer.Argument(metavar="STRUCTURE|MAP", help="A PDB or mmCIF file, or an MRC map.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the data set.")],
-    box: Annotated[int, typer.Option(help="Image size, px, of a structure; a map has its own.")] = 64,
+    box: Annotated[
+        int | None, typer.Option(help="Image size of a structure, px, else 64; a map has its own.")
+    ] = None,
     pixel_size: PixelSizeOption = None,
     particles: Annotated[int, typer.Option(help="How many images; a HEALPix grid has its own number.")] = 1000,
     assembly: Annotated[str | None, typer.Option(metavar="NAME", help="Biological assembly to build.")] = None,

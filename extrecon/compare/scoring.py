@@ -12,7 +12,8 @@ from extrecon.compare.dataset import DataSet
 from extrecon.errors import RefinementError
 from extrecon.maps.mrc import read_map
 from extrecon.relion.star import read_star
-from extrecon.validate.scores import Inputs, from_job, half_set_errors, score
+from extrecon.validate.inputs import Inputs, from_job
+from extrecon.validate.scores import half_set_errors, score
 
 Scores = dict[str, Any]
 PERCENTS = tuple(range(0, 101, 2))

@@ -59,7 +59,8 @@ class Plan:
 
     Attributes
     ----------
-    box, pixel_size_angstrom : of the images; of a map source, its own
+    box : of the images of a structure, px; None for 64. A map has its own
+    pixel_size_angstrom : of the images; None for a map's own
     particles : number of images; with a HEALPix grid the grid decides
     assembly : biological assembly to build, by its name in the file
     keep_origin : leave the structure's own origin in the middle of the box, where a symmetric one has its axes
@@ -79,7 +80,7 @@ class Plan:
     """
 
     source: Path
-    box: int = 64
+    box: int | None = None
     pixel_size_angstrom: float | None = None
     particles: int = 1000
     assembly: str | None = None
@@ -106,6 +107,11 @@ class Plan:
     moving_degrees: float = 10.0
     moving_states: int = 5
     seed: int = 1
+
+    @property
+    def structure_box(self) -> int:
+        """Image size for a structure, px."""
+        return 64 if self.box is None else self.box
 
     @property
     def from_map(self) -> bool:
@@ -171,7 +177,10 @@ def simulate(plan: Plan, folder: Path, report: Report) -> dict[str, object]:
 def _check(plan: Plan) -> None:
     wrong = [
         (plan.particles < 1, f"There must be at least one particle, not {plan.particles}."),
-        (plan.box < 16 or plan.box % 2 == 1, f"The box must be even and at least 16 px, not {plan.box}."),
+        (
+            plan.structure_box < 16 or plan.structure_box % 2 == 1,
+            f"The box must be even and at least 16 px, not {plan.box}.",
+        ),
         (
             plan.orientations not in ORIENTATIONS,
             f"Orientations '{plan.orientations}' are unknown; give {', '.join(ORIENTATIONS)}.",
@@ -209,6 +218,14 @@ def _check(plan: Plan) -> None:
             plan.from_map and plan.moving_chain is not None,
             f"{plan.source}: is a map, and a map has no chains to move.",
         ),
+        (
+            plan.from_map and plan.box is not None,
+            f"{plan.source}: is a map, which has its own box; --box {plan.box} is for structures.",
+        ),
+        (
+            plan.from_map and (plan.assembly is not None or plan.keep_origin),
+            f"{plan.source}: is a map, which has no assemblies and no origin of its own.",
+        ),
     ]
     for found, sentence in wrong:
         if found:
@@ -221,14 +238,14 @@ def _maps(plan: Plan) -> tuple[list[FloatArray], float, float, gemmi.Structure |
         given = read_map(plan.source, plan.pixel_size_angstrom)
         volume = _filtered(np.asarray(given.density, np.float64), plan, given.pixel_size_angstrom)
         return [volume], given.pixel_size_angstrom, 0.9 * given.box * given.pixel_size_angstrom, None
-    pixel = float(plan.pixel_size_angstrom or 0)
+    pixel, box = float(plan.pixel_size_angstrom or 0), plan.structure_box
     model = read_structure(plan.source, plan.assembly)
-    (place_origin if plan.keep_origin else centre)(model, plan.box, pixel)
-    diameter = 2 * (extent(model, plan.box, pixel) + MARGIN_ANGSTROM)
-    if diameter > plan.box * pixel:
+    (place_origin if plan.keep_origin else centre)(model, box, pixel)
+    diameter = 2 * (extent(model, box, pixel) + MARGIN_ANGSTROM)
+    if diameter > box * pixel:
         raise UsageError(
-            f"{plan.source}: the particle is {diameter:.0f} Å across, but a box of {plan.box} px at {pixel:g} Å "
-            f"is only {plan.box * pixel:.0f} Å; take at least {2 * int(np.ceil(diameter / pixel / 2))} px."
+            f"{plan.source}: the particle is {diameter:.0f} Å across, but a box of {box} px at {pixel:g} Å "
+            f"is only {box * pixel:.0f} Å; take at least {2 * int(np.ceil(diameter / pixel / 2))} px."
         )
     finest = plan.low_pass_angstrom
     if finest is not None and finest < 2 * pixel:
@@ -236,7 +253,7 @@ def _maps(plan: Plan) -> tuple[list[FloatArray], float, float, gemmi.Structure |
     models = [model]
     if plan.moving_chain is not None:
         models = moved(model, plan.moving_chain, plan.moving_degrees, plan.moving_states)
-    states = [_filtered(scattering_map(each, plan.box, pixel), plan, pixel) for each in models]
+    states = [_filtered(scattering_map(each, box, pixel), plan, pixel) for each in models]
     return states, pixel, diameter, model
 
 

@@ -13,75 +13,77 @@ import numpy as np
 from extrecon.files import replacing
 
 Scores = dict[str, Any]
+Row = tuple[str, str, str]
 _DOTS_PER_INCH = 110
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>body{{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}}
 table{{border-collapse:collapse}}td{{padding:.3em 1em .3em 0;border-bottom:1px solid #ddd}}img{{max-width:100%}}
 td:nth-child(2){{white-space:nowrap;font-weight:bold}}</style>
-<h1>{title}</h1><table>{rows}</table><p><img alt="Curves" src="data:image/png;base64,{picture}"></p></html>
+<h1>{title}</h1><p>{inputs}</p><table>{rows}</table>
+<p><img alt="Curves" src="data:image/png;base64,{picture}"></p></html>
 """
 
 
-def table(scores: Scores) -> list[tuple[str, str, str]]:
+def table(scores: Scores) -> list[Row]:
     """Return what was measured, its value, and what it means, one row each."""
     nyquist = 2 * scores["pixel_size_angstrom"]
-    rows: list[tuple[str, str, str]] = []
-    if half := scores.get("half_maps"):
-        worst = f"{half['directional_best_angstrom']:.2f}–{half['directional_worst_angstrom']:.2f} Å"
-        last = "last shell before the corrected half-map FSC falls under 0.143"
-        rows += [
-            ("Resolution", _limit(half["resolution_angstrom"], nyquist), last),
-            ("… without a mask", _limit(half["unmasked_resolution_angstrom"], nyquist), "the same, whole box"),
-            (
-                "… by direction",
-                worst,
-                "best and worst of 60 directions; alike if views are even",
-            ),
-        ]
+    rows = _half_map_rows(scores["half_maps"], scores["regularized_by"], nyquist) if "half_maps" in scores else []
     if wilson := scores["guinier"].get("wilson"):
         rows.append(
             ("Wilson B factor", f"{wilson['b_factor']:.0f} Å²", "how fast amplitudes fall; below 0: sharpened")
         )
     else:
         rows.append(("Wilson B factor", "–", scores["guinier"]["no_wilson_fit"]))
-    for key, name in (("truth", "truth"), ("model", "model")):
-        if found := scores.get(key):
-            rows += [
-                (
-                    f"FSC with the {name}",
-                    f"{found['mean_masked_fsc']:.3f}",
-                    "mean over the shells between the first and Nyquist, in the mask; 1 is equal",
-                ),
-                (
-                    "… at 0.5",
-                    _limit(found["resolution_at_half_angstrom"], nyquist),
-                    "last shell before it falls under",
-                ),
-                (
-                    f"Correlation with the {name}",
-                    f"{found['real_space_correlation']:.3f}",
-                    "in the mask, voxel by voxel",
-                ),
-            ]
+    for name in ("truth", "model"):
+        if found := scores.get(name):
+            rows += _agreement_rows(name, found, nyquist)
     if model := scores.get("model"):
         rows.append(("Q-score", f"{model['mean_q_score']:.3f}", "mean over residues; 1: every atom is resolved"))
     for name, part in scores.get("poses", {}).items():
-        drift = f"{part['drift_degrees']:.2f}°, {np.linalg.norm(part['drift_angstrom']):.2f} Å"
-        rows += [
-            (f"Angular error, {name}", f"{part['median_angle_degrees']:.2f}°", "median, against the truth"),
-            (
-                "… without drift",
-                f"{part['median_angle_without_drift_degrees']:.2f}°",
-                "after turning the whole set back",
-            ),
-            ("Shift error, … without drift", f"{part['median_shift_without_drift_angstrom']:.2f} Å", "median"),
-            (f"Drift of {name}", drift, "turn and shift of the whole set; does no harm by itself"),
-        ]
+        rows += _pose_rows(name, part)
     if local := scores.get("local_resolution"):
         quartiles = ", ".join(f"{q:.2f}" for q in local["quartiles_angstrom"])
         rows.append(("Local resolution", f"{quartiles} Å", "quartiles over the particle"))
     return rows
+
+
+def _half_map_rows(half: Scores, regularizers: list[str], nyquist: float) -> list[Row]:
+    directions = f"{half['directional_best_angstrom']:.2f}–{half['directional_worst_angstrom']:.2f} Å"
+    last = "last shell before the corrected half-map FSC falls under 0.143"
+    rows = [
+        ("Resolution", _limit(half["resolution_angstrom"], nyquist), last),
+        ("… without a mask", _limit(half["unmasked_resolution_angstrom"], nyquist), "the same, whole box"),
+        ("… by direction", directions, "best and worst of 60 directions; alike if views are even"),
+    ]
+    if not regularizers:
+        return rows
+    warning = (
+        f"by {', '.join(regularizers)}: what follows is how alike they are now, which is no resolution; "
+        "that is told by the plain half-maps"
+    )
+    return [("WARNING", "regularized half-maps", warning), *rows]
+
+
+def _agreement_rows(name: str, found: Scores, nyquist: float) -> list[Row]:
+    mean = "mean over the shells between the first and Nyquist, in the mask; 1 is equal"
+    half = _limit(found["resolution_at_half_angstrom"], nyquist)
+    return [
+        (f"FSC with the {name}", f"{found['mean_masked_fsc']:.3f}", mean),
+        ("… at 0.5", half, "last shell before it falls under"),
+        (f"Correlation with the {name}", f"{found['real_space_correlation']:.3f}", "in the mask, voxel by voxel"),
+    ]
+
+
+def _pose_rows(name: str, part: Scores) -> list[Row]:
+    angle, aligned = part["median_angle_degrees"], part["median_angle_without_drift_degrees"]
+    drift = f"{part['drift_degrees']:.2f}°, {np.linalg.norm(part['drift_angstrom']):.2f} Å"
+    return [
+        (f"Angular error, {name}", f"{angle:.2f}°", "median, against the truth"),
+        ("… without drift", f"{aligned:.2f}°", "after turning the whole set back"),
+        ("Shift error, … without drift", f"{part['median_shift_without_drift_angstrom']:.2f} Å", "median"),
+        (f"Drift of {name}", drift, "turn and shift of the whole set; does no harm by itself"),
+    ]
 
 
 def _limit(angstrom: float, nyquist: float) -> str:
@@ -93,14 +95,17 @@ def write_report(folder: Path, scores: Scores, title: str) -> list[Path]:
     """Write ``validation.json``, ``validation.png`` and ``validation.html`` into a folder that is there."""
     paths = [folder / f"validation.{kind}" for kind in ("json", "png", "html")]
     with replacing(paths[0]) as temporary:
-        temporary.write_text(json.dumps(scores, indent=1) + "\n")
+        temporary.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", "utf-8")
     _draw(paths[1], scores)
     cells = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table(scores)
     )
     picture = base64.b64encode(paths[1].read_bytes()).decode()
+    inputs = "<br>".join(html.escape(f"{name}: {path}") for name, path in scores["inputs"].items())
     with replacing(paths[2]) as temporary:
-        temporary.write_text(_PAGE.format(title=html.escape(title), rows=cells, picture=picture))
+        temporary.write_text(
+            _PAGE.format(title=html.escape(title), inputs=inputs, rows=cells, picture=picture), "utf-8"
+        )
     return paths
 
 

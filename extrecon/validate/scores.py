@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from extrecon.validate.fsc import (
     resolution_angstrom,
     spread_directions,
 )
+from extrecon.validate.inputs import Inputs
 from extrecon.validate.pictures import guinier_profile
 from extrecon.validate.poses import PoseErrors, pose_errors
 from extrecon.validate.q_score import residue_q_scores
@@ -37,42 +38,16 @@ Scores = dict[str, Any]
 _DIRECTIONS = 60
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What is scored, and against what; each part may be missing but the map."""
-
-    map: HalfMap
-    halves: tuple[HalfMap, HalfMap] | None = None
-    mask: npt.NDArray[np.floating[Any]] | None = None
-    truth: HalfMap | None = None
-    model: Path | None = None
-    poses: Path | None = None
-    true_poses: Path | None = None
-    local_resolution: HalfMap | None = None
-    symmetry: str = "C1"
-
-
-def from_job(folder: Path) -> tuple[Path, list[Path], Path]:
-    """Return the final map, the unfiltered half-maps and the particles of a finished RELION refinement.
-
-    Raises
-    ------
-    InputError : the folder holds no finished refinement.
-    """
-    finals = [path for path in sorted(folder.glob("*_data.star")) if "_it" not in path.name]
-    if len(finals) != 1:
-        raise InputError(f"{folder}: expected one finished refinement (…_data.star), found {len(finals)}.")
-    stem = finals[0].name.removesuffix("_data.star")
-    final = folder / f"{stem}_class001.mrc"
-    halves = [folder / f"{stem}_half{half}_class001_unfil.mrc" for half in (1, 2)]
-    return final, [path for path in halves if path.exists()], finals[0]
-
-
 def score(given: Inputs) -> Scores:
     """Return every score that the inputs allow."""
     mask = particle_mask(given.map) if given.mask is None else given.mask
     _check_sizes(given, mask)
-    scores: Scores = {"box": given.map.box, "pixel_size_angstrom": given.map.pixel_size_angstrom}
+    scores: Scores = {
+        "inputs": dict(given.names),
+        "regularized_by": list(given.regularizers),
+        "box": given.map.box,
+        "pixel_size_angstrom": given.map.pixel_size_angstrom,
+    }
     finest = given.map.nyquist_angstrom
     if given.halves is not None:
         scores["half_maps"] = _half_map_scores(given.halves, mask)

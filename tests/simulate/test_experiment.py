@@ -165,6 +165,22 @@ def test_nonsense_is_refused(plan: Plan, tmp_path: Path, change: dict[str, objec
         run(replace(plan, **change), tmp_path / "refused")  # type: ignore[arg-type]  # the point of the test
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"box": 64}, "a map, which has its own box; --box 64 is for structures"),
+        ({"assembly": "1"}, "a map, which has no assemblies"),
+        ({"keep_origin": True}, "no origin of its own"),
+        ({"moving_chain": "A"}, "a map has no chains"),
+    ],
+)
+def test_what_only_structures_have_is_refused_of_a_map(
+    tmp_path: Path, change: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        run(Plan(tmp_path / "map.mrc", **change), tmp_path / "refused")  # type: ignore[arg-type]  # as above
+
+
 def test_what_is_not_a_structure_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.pdb").write_text("REMARK nothing\n")
     with pytest.raises(InputError, match="no atoms"):

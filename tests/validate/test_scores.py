@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import gemmi
@@ -15,8 +16,10 @@ from extrecon.cli.main import app
 from extrecon.errors import InputError, MapError, UsageError
 from extrecon.maps import read_volume
 from extrecon.maps.mrc import write_volume
+from extrecon.record import Record, record_path
 from extrecon.simulate.particles import write_particles
-from extrecon.validate.scores import from_job, pose_scores
+from extrecon.validate.inputs import from_job
+from extrecon.validate.scores import pose_scores
 
 DEMO = Path(__file__).resolve().parents[2] / "scripts" / "demo_data"
 
@@ -40,6 +43,22 @@ def test_half_maps_against_the_truth(tmp_path: Path) -> None:
     assert 'src="http' not in page
     assert f"{scores['half_maps']['resolution_angstrom']:.2f} Å" in page
     assert (tmp_path / "validation.png").stat().st_size > 10_000
+
+
+def test_regularized_half_maps_are_told_from_measured_ones(tmp_path: Path) -> None:
+    halves = [tmp_path / f"half{half}_cnn.mrc" for half in (1, 2)]
+    for half, path in enumerate(halves, 1):
+        shutil.copy(DEMO / f"half{half}.mrc", path)
+    assert "WARNING" not in validate(*halves, "-o", tmp_path / "plain")
+    for path in halves:
+        told = Record(str(path), "regularized", regularizer={"name": "cnn"})
+        told.write(record_path(path.with_suffix("")))
+    printed = validate(*halves, "-o", tmp_path / "regularized")
+    assert "regularized half-maps" in printed
+    assert json.loads((tmp_path / "regularized" / "validation.json").read_text())["regularized_by"] == ["cnn"]
+    page = (tmp_path / "regularized" / "validation.html").read_text()
+    assert "WARNING" in page
+    assert f"half-map 2: {halves[1]}" in page
 
 
 def test_the_truth_against_itself_is_perfect(tmp_path: Path) -> None:
@@ -109,7 +128,7 @@ def test_nonsense_is_refused(tmp_path: Path) -> None:
     write_volume(tmp_path / "small.mrc", read_volume(DEMO / "truth.mrc")[:24, :24, :24], 5.4)
     with pytest.raises(MapError, match="32³ voxels, but the truth is 24³"):
         validate(DEMO / "half1.mrc", "-o", tmp_path, "--truth", tmp_path / "small.mrc")
-    with pytest.raises(UsageError, match="differ in size"):
+    with pytest.raises(MapError, match="differ in size"):
         validate(DEMO / "half1.mrc", tmp_path / "small.mrc", "-o", tmp_path)
     with pytest.raises(UsageError, match="for a RELION job"):
         validate(DEMO / "half1.mrc", "-o", tmp_path, "--true-poses", DEMO / "particles.star")

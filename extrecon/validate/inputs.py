@@ -1,0 +1,139 @@
+"""What is scored, and against what: from files to arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.errors import InputError, MapError, UsageError
+from extrecon.maps import HalfMap, read_map
+from extrecon.record import regularizer_of
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one validation; the map may be missing if there are half-maps, whose mean is scored then."""
+
+    map: Path | None
+    halves: Sequence[Path] = ()
+    mask: Path | None = None
+    truth: Path | None = None
+    model: Path | None = None
+    poses: Path | None = None
+    true_poses: Path | None = None
+    local_resolution: Path | None = None
+
+    def names(self) -> dict[str, str]:
+        """Return what is there, for a report."""
+        halves = {f"half-map {number}": path for number, path in enumerate(self.halves, 1)}
+        others = {
+            "mask": self.mask,
+            "truth": self.truth,
+            "model": self.model,
+            "poses": self.poses,
+            "true poses": self.true_poses,
+            "local resolution": self.local_resolution,
+        }
+        return {name: str(path) for name, path in ({"map": self.map} | halves | others).items() if path is not None}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is scored, and against what; each part may be missing but the map.
+
+    Attributes
+    ----------
+    names : of the files, for the report
+    regularizers : that changed the half-maps before, if that is known
+    """
+
+    map: HalfMap
+    names: Mapping[str, str] = field(default_factory=dict)
+    regularizers: Sequence[str] = ()
+    halves: tuple[HalfMap, HalfMap] | None = None
+    mask: npt.NDArray[np.floating[Any]] | None = None
+    truth: HalfMap | None = None
+    model: Path | None = None
+    poses: Path | None = None
+    true_poses: Path | None = None
+    local_resolution: HalfMap | None = None
+    symmetry: str = "C1"
+
+
+def find_files(first: Path, second: Path | None) -> Files:
+    """Return the files that a map, two half-maps or a finished refinement's folder stand for.
+
+    Raises
+    ------
+    InputError : the folder holds no finished refinement.
+    UsageError : a second half-map was given beside a folder.
+    """
+    if first.is_dir():
+        if second is not None:
+            raise UsageError(f"{first} is a folder, whose own half-maps are scored; {second} is one too many.")
+        final, halves, poses = from_job(first)
+        return Files(final, halves, poses=poses)
+    return Files(first) if second is None else Files(None, [first, second])
+
+
+def from_job(folder: Path) -> tuple[Path, list[Path], Path]:
+    """Return the final map, the unfiltered half-maps and the particles of a finished RELION refinement.
+
+    Raises
+    ------
+    InputError : the folder holds no finished refinement.
+    """
+    finals = [path for path in sorted(folder.glob("*_data.star")) if "_it" not in path.name]
+    if len(finals) != 1:
+        raise InputError(f"{folder}: expected one finished refinement (…_data.star), found {len(finals)}.")
+    stem = finals[0].name.removesuffix("_data.star")
+    final = folder / f"{stem}_class001.mrc"
+    halves = [folder / f"{stem}_half{half}_class001_unfil.mrc" for half in (1, 2)]
+    return final, [path for path in halves if path.exists()], finals[0]
+
+
+def read_inputs(files: Files, pixel_size_angstrom: float | None, symmetry: str) -> Inputs:
+    """Read everything.
+
+    Parameters
+    ----------
+    pixel_size_angstrom : in place of that of the headers of map and half-maps
+    symmetry : point group of the poses
+
+    Raises
+    ------
+    MapError : a map cannot be read, or the half-maps differ in size.
+    """
+    halves = [read_map(path, pixel_size_angstrom) for path in files.halves]
+    pair = (halves[0], halves[1]) if len(halves) == 2 else None
+    whole = _mean(halves) if files.map is None else read_map(files.map, pixel_size_angstrom)
+
+    def other(path: Path | None) -> HalfMap | None:
+        return None if path is None else read_map(path, whole.pixel_size_angstrom)
+
+    mask = other(files.mask)
+    return Inputs(
+        map=whole,
+        names=files.names(),
+        regularizers=sorted({name for half in files.halves if (name := regularizer_of(half))}),
+        halves=pair,
+        mask=None if mask is None else mask.density,
+        truth=other(files.truth),
+        model=files.model,
+        poses=files.poses,
+        true_poses=files.true_poses,
+        local_resolution=other(files.local_resolution),
+        symmetry=symmetry,
+    )
+
+
+def _mean(halves: Sequence[HalfMap]) -> HalfMap:
+    first, second = halves
+    if first.box != second.box:
+        raise MapError(f"The half-maps differ in size: {first.box}³ and {second.box}³ voxels.")
+    return first.with_density(np.asarray((first.density + second.density) / 2))
