@@ -94,6 +94,7 @@ def command(
     runs = plan_runs(read_data_set(data), read_arms(arm), _seeds(seeds), recipe, folder)
     prepare_folder(folder)
     chosen = _engine(engine, jobs, slurm_option or [], folder)
+    errors.print(f"{len(runs)} runs in {folder}", highlight=False, markup=False, soft_wrap=True)
     with _ended_by_signals(), _shown(runs) as (on_outcome, tick):
         result = compare(
             runs,
