@@ -54,7 +54,7 @@ class Spread:
 
     def text(self, digits: int, *, signed: bool = False) -> str:
         """Return mean ± standard deviation."""
-        mean = f"{self.mean:{'+' if signed else ''}.{digits}f}"
+        mean = f"{self.mean:{'+' if signed else ''}z.{digits}f}"  # z: no minus before a zero
         return mean if self.sd is None else f"{mean} ± {self.sd:.{digits}f}"
 
 
