@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from extrecon.arguments import parse
 from extrecon.errors import DaemonError, UsageError
-from extrecon.relion_log import open_what_is_closed, say_error
+from extrecon.options.command_line import parse
+from extrecon.system.relion_log import open_what_is_closed, say_error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return call(star, options, working_directory)
         except DaemonError as error:
             served_by = f"in-process: {error}"
-    from extrecon.supervisor import Supervisor
+    from extrecon.call.supervisor import Supervisor
 
     return Supervisor(star, options, working_directory, served_by).run()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from extrecon import __version__
-from extrecon.files import replacing
+from extrecon.system.files import replacing
 
 RECORD_FORMAT = 1
 RECORD_SUFFIX = "_extrecon.json"

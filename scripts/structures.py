@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gemmi
 
-from extrecon.maps.scattering import centre, frequencies, low_pass, read_structure, scattering_map
+from extrecon.atoms.scattering import centre, frequencies, low_pass, read_structure, scattering_map
 
 __all__ = ["SOURCES", "Source", "centre", "frequencies", "low_pass", "scattering_map", "structure"]
 

@@ -16,8 +16,7 @@ import typer
 from rich.table import Table
 
 from extrecon import __version__
-from extrecon.arguments import parse
-from extrecon.choice import check_choice
+from extrecon.call.choice import check_choice
 from extrecon.cli.console import console
 from extrecon.cli.daemon import describe
 from extrecon.daemon import client
@@ -25,6 +24,7 @@ from extrecon.daemon.place import find_place
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.fourier.compute import available_cores, compute_for
 from extrecon.options import OPTIONS, Options
+from extrecon.options.command_line import parse
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, Regularizer, available, load
 from extrecon.relion.program import relion_version
 

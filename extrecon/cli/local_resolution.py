@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from extrecon.call.masks import find_mask
 from extrecon.cli.console import (
     DeviceOption,
     OverwriteOption,
@@ -23,7 +24,6 @@ from extrecon.cli.console import (
 from extrecon.errors import MapError
 from extrecon.fourier.compute import compute_for
 from extrecon.maps import read_map, write_map
-from extrecon.masks import find_mask
 from extrecon.record import Record, record_path
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolutionMethod, load, settings_for
 from extrecon.relion.search import SearchState

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
+from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.pipeline import regularize_safely
 from extrecon.cli.console import (
     DeviceOption,
     OverwriteOption,
@@ -26,8 +28,6 @@ from extrecon.errors import ExtreconError, MapError, RegularizerError, UsageErro
 from extrecon.fourier.compute import Compute, compute_for
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
-from extrecon.masks import MASK_MADE, find_mask
-from extrecon.pipeline import regularize_safely
 from extrecon.record import Record, record_path
 from extrecon.regularizer import Context, Regularized, Regularizer, load, settings_for
 from extrecon.relion.search import SearchState
@@ -168,7 +168,7 @@ def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record,
 
 def _draw(target: Path, half_map: HalfMap, outcome: Regularized, given: HalfMap | None, work: _Work) -> None:
     """Draw the result beside it, coloured by the local resolution that was given, or by what was found."""
-    from extrecon.validate.pictures import draw_regularized, local_of
+    from extrecon.pictures.maps import draw_regularized, local_of
 
     maps = dict(outcome.maps)
     if given is not None:

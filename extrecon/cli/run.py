@@ -18,13 +18,13 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from extrecon.arguments import parse_options
-from extrecon.choice import check_choice
+from extrecon.call.choice import check_choice
 from extrecon.cli import progress
 from extrecon.cli.console import console, errors
 from extrecon.cli.daemon import start_daemon, stop_daemon
 from extrecon.cli.watch import follow
 from extrecon.errors import DaemonError, ExtreconError, UsageError
+from extrecon.options.command_line import parse_options
 from extrecon.relion.history import Iteration, RefinementFolder
 
 VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
@@ -200,7 +200,7 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
 
 
 def _draw(refinement: RefinementFolder, iterations: Sequence[Iteration]) -> None:
-    from extrecon.validate.refinement import draw_refinement
+    from extrecon.pictures.refinement import draw_refinement
 
     path = refinement.folder / f"{refinement.root}_extrecon.png"
     try:

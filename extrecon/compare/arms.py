@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from extrecon.arguments import parse_options
-from extrecon.choice import check_choice
+from extrecon.call.choice import check_choice
 from extrecon.errors import UsageError
+from extrecon.options.command_line import parse_options
 from extrecon.regularizer import available
 
 PLAIN = "plain"

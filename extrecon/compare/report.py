@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from extrecon.compare.scoring import PERCENTS
-from extrecon.files import replacing
+from extrecon.system.files import replacing
 
 Score = dict[str, Any]
 FORMATS = ("json", "md", "png")

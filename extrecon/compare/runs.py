@@ -20,9 +20,9 @@ from extrecon.compare.recipe import PROGRAM, Recipe
 from extrecon.compare.refinement import refine
 from extrecon.compare.scoring import remove_bulk, score_refinement
 from extrecon.errors import InputError, UsageError
-from extrecon.files import replacing
 from extrecon.options import CONFIG_FILE, DAEMON_VARIABLES, ENVIRONMENT_PREFIX
 from extrecon.relion.program import relion_version
+from extrecon.system.files import replacing
 
 SCORE = "score.json"
 # In a process of its own each call is paid for by its run, and runs side by side share nothing.

@@ -20,10 +20,10 @@ import extrecon
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
 from extrecon.errors import DaemonError
-from extrecon.files import remove_temporary_files
 from extrecon.options import Options
-from extrecon.processes import start_time
-from extrecon.relion_log import say, say_error
+from extrecon.system.files import remove_temporary_files
+from extrecon.system.processes import start_time
+from extrecon.system.relion_log import say, say_error
 
 ANSWER_SECONDS = 10.0
 """A broker never computes: one that is silent for so long hangs."""
@@ -160,7 +160,7 @@ class _Call:
             return int(verdict["code"])
         self._end_runner()
         if kind == "died":
-            from extrecon.fallback import after_death, plain_map_is_there
+            from extrecon.call.fallback import after_death, plain_map_is_there
 
             if plain_map_is_there(self.star):
                 return after_death(self.star, self.options, str(verdict["signal"]))

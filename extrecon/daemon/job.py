@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 
 from extrecon.daemon.protocol import Channel, Message
-from extrecon.devices import queue_of, threads_of_a_call
-from extrecon.files import remove_temporary_files
 from extrecon.relion.names import parse_job_name
+from extrecon.system.devices import queue_of, threads_of_a_call
+from extrecon.system.files import remove_temporary_files
 
 BYTES_PER_WEIGHT_BYTE = 10
 """Peak memory of a reconstruction over the size of its weight file, rounded up from what was measured."""

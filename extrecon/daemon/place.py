@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.errors import DaemonError
-from extrecon.processes import boot_id, start_time
+from extrecon.system.processes import boot_id, start_time
 
 RUNTIME_VARIABLE = "EXTRECON_RUNTIME_DIR"
 LONGEST_SOCKET_PATH = 107

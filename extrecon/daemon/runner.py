@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from extrecon.call.supervisor import work
 from extrecon.daemon.protocol import Channel, Message
 from extrecon.options import Options
-from extrecon.supervisor import work
 
 _REPORT_SECONDS = 0.1
 

@@ -15,8 +15,8 @@ from extrecon.daemon.broker import Broker
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL
 from extrecon.errors import DaemonError
-from extrecon.files import replacing
-from extrecon.processes import boot_id, start_time
+from extrecon.system.files import replacing
+from extrecon.system.processes import boot_id, start_time
 
 IDLE_MINUTES = 120.0
 IDLE_VARIABLE = "EXTRECON_IDLE_MINUTES"

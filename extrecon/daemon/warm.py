@@ -22,12 +22,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import extrecon.pipeline  # noqa: F401  what takes seconds to import
+import extrecon.call.pipeline  # noqa: F401  what takes seconds to import
 from extrecon.daemon.place import Place, take_lock
 from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.runner import run
-from extrecon.processes import die_with_parent, start_time
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, Regularizer, keep, load
+from extrecon.system.processes import die_with_parent, start_time
 
 _LOCK_SECONDS = 1.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")

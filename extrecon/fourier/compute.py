@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from extrecon.devices import nvidia_driver_is_loaded
 from extrecon.errors import DeviceError, DeviceMissingError
 from extrecon.fourier.memory import keep_freed_memory
+from extrecon.system.devices import nvidia_driver_is_loaded
 
 DEVICE_SLAB = 64
 

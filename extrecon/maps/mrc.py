@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import MapError
-from extrecon.files import replacing
 from extrecon.maps.half_map import FloatArray, HalfMap
+from extrecon.system.files import replacing
 
 _PIXEL_SIZE_TOLERANCE = 1e-3
 

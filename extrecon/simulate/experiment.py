@@ -14,12 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from extrecon.errors import UsageError
-from extrecon.files import replacing
-from extrecon.fourier.masks import particle_mask
-from extrecon.maps.half_map import HalfMap
-from extrecon.maps.mrc import read_map, write_volume
-from extrecon.maps.scattering import (
+from extrecon.atoms.scattering import (
     centre,
     extent,
     frequencies,
@@ -28,11 +23,16 @@ from extrecon.maps.scattering import (
     read_structure,
     scattering_map,
 )
+from extrecon.errors import UsageError
+from extrecon.fourier.masks import particle_mask
+from extrecon.maps.half_map import HalfMap
+from extrecon.maps.mrc import read_map, write_volume
 from extrecon.simulate import orientations
 from extrecon.simulate.motion import moved
 from extrecon.simulate.noise import gaussian_noise
 from extrecon.simulate.particles import write_particles, write_stack
 from extrecon.simulate.projection import contrast_transfer, project, shift_and_blur
+from extrecon.system.files import replacing
 
 FloatArray = npt.NDArray[np.float64]
 Report = Callable[[str, float], None]

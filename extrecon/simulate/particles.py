@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from extrecon.files import replacing
+from extrecon.system.files import replacing
 
 Array = npt.NDArray[np.float64]
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")

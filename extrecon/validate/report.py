@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from extrecon.files import replacing
+from extrecon.system.files import replacing
 
 Scores = dict[str, Any]
 Row = tuple[str, str, str]

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from extrecon.atoms.scattering import keep_frame, read_structure, scattering_map
 from extrecon.errors import InputError, MapError, StarError, UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps.half_map import HalfMap
-from extrecon.maps.scattering import keep_frame, read_structure, scattering_map
+from extrecon.pictures.maps import guinier_profile
 from extrecon.relion.star import StarFile, read_star
 from extrecon.relion.symmetry import symmetry_group
 from extrecon.simulate.particles import ANGLES, ORIGINS
@@ -29,7 +30,6 @@ from extrecon.validate.fsc import (
     spread_directions,
 )
 from extrecon.validate.inputs import Inputs
-from extrecon.validate.pictures import guinier_profile
 from extrecon.validate.poses import PoseErrors, pose_errors
 from extrecon.validate.q_score import residue_q_scores
 from extrecon.validate.wilson import wilson_fit

@@ -8,9 +8,9 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
+from extrecon.atoms.scattering import read_structure, scattering_map
 from extrecon.errors import InputError, RegularizerError
 from extrecon.maps import HalfMap
-from extrecon.maps.scattering import read_structure, scattering_map
 
 
 def model_map(path: Path, half_map: HalfMap) -> npt.NDArray[np.float32]:

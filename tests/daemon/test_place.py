@@ -11,7 +11,7 @@ import pytest
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import Channel
 from extrecon.errors import DaemonError
-from extrecon.processes import boot_id, start_time
+from extrecon.system.processes import boot_id, start_time
 
 
 def test_the_folder_is_the_sessions_or_in_tmp_and_never_under_tmpdir(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ import scipy.ndimage
 import torch
 from safetensors.torch import save_file
 
+from extrecon.call.safeguards import check_shift, guard
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask, soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation, power
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Setting, load, settings_for
-from extrecon.safeguards import check_shift, guard
 from regularizers.cnn import weights
 from regularizers.cnn.apply import apply_network, tile_starts, tile_weight
 from regularizers.cnn.beyond import last_agreed_shell

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from extrecon.pictures.refinement import draw_refinement
 from extrecon.relion.history import CallName, RefinementFolder, read_values
 from extrecon.relion.star import read_star
-from extrecon.validate.refinement import draw_refinement
 from tests.jobs import write_previous
 
 

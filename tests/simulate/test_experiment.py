@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from extrecon.atoms.scattering import atom_places, centre, low_pass, read_structure, scattering_map
 from extrecon.errors import ExtreconError, InputError, UsageError
 from extrecon.maps import read_map, read_volume
-from extrecon.maps.scattering import atom_places, centre, low_pass, read_structure, scattering_map
 from extrecon.relion.star import read_star
 from extrecon.simulate import orientations
 from extrecon.simulate.experiment import Plan, simulate

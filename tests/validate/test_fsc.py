@@ -12,6 +12,7 @@ import scipy.ndimage
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import soft_sphere
 from extrecon.maps import read_volume
+from extrecon.pictures.maps import guinier_profile
 from extrecon.relion.star import read_star
 from extrecon.validate.fsc import (
     corrected_fsc,
@@ -24,7 +25,6 @@ from extrecon.validate.fsc import (
     shell_radius,
     spread_directions,
 )
-from extrecon.validate.pictures import guinier_profile
 from extrecon.validate.wilson import wilson_fit
 
 DEMO = Path(__file__).resolve().parents[2] / "scripts" / "demo_data"

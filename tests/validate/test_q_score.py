@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from extrecon.maps.scattering import low_pass
+from extrecon.atoms.scattering import low_pass
 from extrecon.validate.q_score import POINTS, RADII_ANGSTROM, q_scores
 
 PIXEL_SIZE, BOX = 0.5, 64

@@ -9,7 +9,7 @@ from pathlib import Path
 from extrecon.errors import WorkerDiedError
 from extrecon.options import Options
 from extrecon.record import RECORD_SUFFIX
-from extrecon.relion_log import say, say_error
+from extrecon.system.relion_log import say, say_error
 
 
 def plain_map_is_there(star: Path) -> bool:

@@ -9,6 +9,7 @@ import mrcfile
 import numpy as np
 import pytest
 
+from extrecon.call.pipeline import run_job
 from extrecon.errors import (
     DeviceError,
     ExtreconError,
@@ -21,7 +22,6 @@ from extrecon.errors import (
 from extrecon.fourier.compute import TorchCompute
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.options import Options, resolve
-from extrecon.pipeline import run_job
 from extrecon.record import Record
 from tests.jobs import BOX, PIXEL_SIZE, JobFiles, blobs, write_job
 
@@ -385,7 +385,7 @@ def test_a_device_that_runs_out_of_memory_means_the_cpu_and_a_warning(
         def rfftn(self, array: Any, axes: tuple[int, ...]) -> Any:
             raise RuntimeError("CUDA out of memory")
 
-    monkeypatch.setattr("extrecon.pipeline.compute_for", lambda device, threads: FullDevice("cpu"))
+    monkeypatch.setattr("extrecon.call.pipeline.compute_for", lambda device, threads: FullDevice("cpu"))
     files = write_job(tmp_path / "job", order=2)
     record, said = run(files, regularizer="identity")
     assert record.outcome == "plain"

@@ -15,25 +15,25 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.choice import check_choice, load_choice
-from extrecon.devices import threads_of_a_call
+from extrecon.call.choice import check_choice, load_choice
+from extrecon.call.decision import Decision, decide
+from extrecon.call.halves import HalfExchange, exchange_folder
+from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.safeguards import check_values, guard
 from extrecon.errors import DeviceMissingError, ExtreconError, OutputError, RegularizerError
-from extrecon.files import replacing, temporary_prefix
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
-from extrecon.halves import HalfExchange, exchange_folder
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
-from extrecon.masks import MASK_MADE, find_mask
 from extrecon.options import Options
 from extrecon.reconstruct import Geometry, reconstruct
 from extrecon.record import Record, log_lines, maps_of_last_attempt, record_path
 from extrecon.regularizer import Context, Progress, Regularized, Regularizer, no_progress
 from extrecon.relion.accumulators import AccumulatorFiles
-from extrecon.relion.gate import Decision, decide
 from extrecon.relion.job import Job, read_job
 from extrecon.relion.names import output_stem
 from extrecon.relion.search import MODEL, OPTIMISER, SAMPLING, SearchState, read_search_state
-from extrecon.safeguards import check_values, guard
+from extrecon.system.devices import threads_of_a_call
+from extrecon.system.files import replacing, temporary_prefix
 
 Say = Callable[[str], None]
 """Takes one line for RELION's log."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from extrecon.files import replacing
 from extrecon.relion.history import Iteration
+from extrecon.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

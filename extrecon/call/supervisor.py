@@ -15,12 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from extrecon.call.fallback import after_death
 from extrecon.errors import ExtreconError
-from extrecon.fallback import after_death
-from extrecon.files import remove_temporary_files
 from extrecon.options import Options
-from extrecon.processes import die_with_parent
-from extrecon.relion_log import say, say_error
+from extrecon.system.files import remove_temporary_files
+from extrecon.system.processes import die_with_parent
+from extrecon.system.relion_log import say, say_error
 
 SIGNAL_EXIT_BASE = 128
 FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -78,7 +78,7 @@ def work(star: Path, options: Options, working_directory: Path, **how: Any) -> i
 
     Parameters
     ----------
-    star, options, working_directory : as `extrecon.pipeline.run_job` takes them
+    star, options, working_directory : as `extrecon.call.pipeline.run_job` takes them
     how : its further arguments by name
     """
     code = _code_of(lambda: _run_job(star, options, working_directory, how), star)
@@ -93,7 +93,7 @@ def _flush() -> None:
 
 
 def _run_job(star: Path, options: Options, working_directory: Path, how: dict[str, Any]) -> None:
-    from extrecon.pipeline import run_job
+    from extrecon.call.pipeline import run_job
 
     run_job(star, options, working_directory, say, **how)
 

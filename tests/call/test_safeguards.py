@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from extrecon.call.safeguards import Guarded, guard, measure_shift
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon.fourier.shells import Shells, cutoff_shell, power
-from extrecon.safeguards import Guarded, guard, measure_shift
 from tests.jobs import blobs
 
 N = 24

@@ -12,7 +12,7 @@ import pytest
 from extrecon.errors import OutputError
 from extrecon.fourier.compute import cpu
 from extrecon.maps import HalfMap
-from extrecon.validate.pictures import coloured_slice, draw_regularized, guinier_profile, local_of
+from extrecon.pictures.maps import coloured_slice, draw_regularized, guinier_profile, local_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BOX = 24
@@ -87,6 +87,6 @@ def test_missing_folder_is_an_output_error(tmp_path: Path) -> None:
 
 
 def test_matplotlib_waits_until_a_picture_is_drawn() -> None:
-    program = "import sys, extrecon.validate.pictures; print('matplotlib' in sys.modules)"
+    program = "import sys, extrecon.pictures.maps; print('matplotlib' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.files import replacing
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.fourier.shells import Shells, power
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
+from extrecon.system.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extrecon import halves
+from extrecon.call import halves
+from extrecon.call.halves import HalfExchange, Whereabouts
 from extrecon.errors import RegularizerError
-from extrecon.halves import HalfExchange, Whereabouts
 from extrecon.maps import read_map
 from tests.jobs import BOX, JobFiles, blobs, write_job
 
@@ -112,7 +112,7 @@ def test_what_an_earlier_attempt_left_is_not_taken_for_the_other_half(tmp_path: 
 def test_a_half_that_dies_is_not_waited_for(tmp_path: Path) -> None:
     folder = tmp_path / "halves"
     program = (
-        "import sys, time; from pathlib import Path; from extrecon.halves import HalfExchange\n"
+        "import sys, time; from pathlib import Path; from extrecon.call.halves import HalfExchange\n"
         "with HalfExchange(Path(sys.argv[1]), 2) as exchange: exchange.await_other(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", program, str(folder)], stderr=subprocess.DEVNULL)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from extrecon.relion.gate import Apply, decide
+from extrecon.call.decision import Apply, decide
 from extrecon.relion.job import read_job
 from extrecon.relion.names import parse_job_name
 from extrecon.relion.search import SearchState, read_search_state

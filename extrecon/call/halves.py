@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.errors import ExtreconError, RegularizerError
-from extrecon.files import replacing
-from extrecon.processes import boot_id, start_time
 from extrecon.relion.job import Job
+from extrecon.system.files import replacing
+from extrecon.system.processes import boot_id, start_time
 
 BEAT_SECONDS = 1.0
 POLL_SECONDS = 0.05

@@ -1,0 +1,1 @@
+"""Every figure and page: of maps, and of refinements."""
