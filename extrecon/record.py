@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from extrecon import __version__
 from extrecon.system.files import replacing
+from extrecon.system.json_text import printable, read_json_object, to_json
 
 RECORD_FORMAT = 1
 RECORD_SUFFIX = "_extrecon.json"
@@ -26,6 +26,7 @@ class Record:
     Attributes
     ----------
     input : the STAR file of the call; the map, for a standalone command
+    result : where RELION will look for the map; null for a standalone command
     outcome : what RELION got.
         "plain": the plain map, as decided; "regularized": the regularized map; "fallback": the plain map, because
         the regularizer failed; "failed": nothing; "unfinished": the plain map, while the regularizer is at work
@@ -43,6 +44,7 @@ class Record:
         reason; "in-process: …", without one for a reason; "off", as asked; empty for a standalone command
     other_half : how the other half-map came, for a regularizer that needs both: then the halves are not independent
     mask : which mask the regularizer had
+    seed : of the regularizer's random numbers; null if none ran
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
     seconds : wall time a stage
@@ -52,6 +54,7 @@ class Record:
     """
 
     input: str
+    result: str | None = None
     outcome: Outcome = "failed"
     reason: str = ""
     iteration: int | None = None
@@ -73,6 +76,7 @@ class Record:
     daemon: str = ""
     other_half: dict[str, Any] | None = None
     mask: str | None = None
+    seed: int | None = None
     safeguards: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -96,9 +100,9 @@ class Record:
         ------
         OutputError : the folder is read-only, or the disk is full.
         """
-        content = {"format": RECORD_FORMAT, "extrecon": __version__, **asdict(self)}
+        content = {"format": RECORD_FORMAT, "extrecon": __version__, **vars(self)}
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n", "utf-8")
+            temporary.write_text(to_json(content), "utf-8")
 
 
 def record_path(stem: Path) -> Path:
@@ -122,11 +126,7 @@ def regularizer_of(result: Path) -> str | None:
 
 
 def _read(stem: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(record_path(stem).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    return read_json_object(record_path(stem))
 
 
 def log_lines(record: Record, star: Path) -> list[str]:
@@ -144,17 +144,10 @@ def log_lines(record: Record, star: Path) -> list[str]:
     }.get(record.outcome, f"ERROR: no map returned: {record.reason}")
     lines = [f"extrecon {where}: {told.rstrip('.')}, {seconds:.1f} s{_server(record)}"]
     lines += [f"extrecon {where}: warning: {warning}" for warning in record.warnings]
-    return lines
+    return [printable(line) for line in lines]
 
 
 def _server(record: Record) -> str:
     return {"": "", "off": "", "warm": ", warm", "started": ", daemon started"}.get(
         record.daemon, f", {record.daemon}"
     )
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy scalars and arrays, and paths, into what JSON knows."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return str(value)

@@ -22,6 +22,7 @@ from extrecon.errors import RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.maps.half_map import FloatArray, HalfMap
 from extrecon.options import FALSE_WORDS, TRUE_WORDS
+from extrecon.system.json_text import text_of
 
 REGULARIZER_GROUP = "extrecon.regularizers"
 LOCAL_RESOLUTION_GROUP = "extrecon.local_resolution"
@@ -107,6 +108,9 @@ class Context:
     other_half : the other half-map; None unless ``needs_both_halves``
     compute : where to work: device and threads
     progress : call it with a stage's name and the fraction done
+    random : random numbers of this call alone. Each half and each iteration has others, and a repeated call the same.
+        `numpy.random`, `random` and torch are seeded alike; a generator that a plugin seeds itself is not, and the
+        same numbers in both halves would make them agree where there is no signal
     """
 
     settings: Mapping[str, Setting]
@@ -119,6 +123,7 @@ class Context:
     other_half: HalfMap | None = None
     compute: Compute = field(default_factory=cpu)
     progress: Progress = no_progress
+    random: np.random.Generator = field(default_factory=np.random.default_rng)
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,8 @@ class Regularized:
 class Regularizer(ABC):
     """Base of all regularizers: one half-map in, one half-map out.
 
-    Raise any exception to refuse a map: the pipeline then does what ``--on-error`` says.
+    What a regularizer is handed are copies of its own: it may work in place. Raise any exception to refuse a map: the
+    pipeline then does what ``--on-error`` says.
     """
 
     name: ClassVar[str]
@@ -259,5 +265,5 @@ def load(name: str, group: str = REGULARIZER_GROUP) -> Any:
         raise RegularizerError(f"The {what} '{name}' is not installed.{hint} Installed: {listed}.")
     try:
         return found[name].load()()
-    except Exception as error:  # a plugin may fail in any way; the user hears which one and why
-        raise RegularizerError(f"'{name}' ({found[name].value}) cannot be loaded: {error}") from error
+    except BaseException as error:  # a plugin may fail in any way; the user hears which one and why
+        raise RegularizerError(f"'{name}' ({found[name].value}) cannot be loaded: {text_of(error)}") from error

@@ -1,8 +1,25 @@
 """What every regularizer's map must pass before RELION sees it.
 
-A regularizer may do anything to a map. These checks and corrections keep the damage bounded: the result is
-finite, of the same shape and not shifted; each Fourier shell is scaled onto the half-map, so that RELION's grey
-scale holds and no shell gains power; and what the half-maps do not agree on is cut off.
+A regularizer may do anything to a map. These checks and corrections keep the damage bounded. Of any map that passes
+they promise:
+
+===================  ===========================================================================================
+real                 no complex numbers; nothing is dropped in silence
+finite               every value, as float32
+shape                the half-map's
+not empty            largest value above 10⁻¹² of the half-map's
+not shifted          by more than 0.1 px
+not turned           by more than 1° (measured for small angles; large ones fail by their correlation)
+right hand and axes  none of the 47 other ways to lay the cube on itself fits better by more than 0.02
+correlated           0.5 or better with the half-map over the shells that hold signal, all Fourier points alike;
+                     and a quarter or more of the half-map's power there is explained
+amplitudes           no shell gains power (with the shell scale), or more than a hundredfold amplitude (without)
+cut off              nothing is left beyond two shells after the half-map FSC falls under 1/7
+===================  ===========================================================================================
+
+Shells hold signal up to where the half-map FSC falls under 1/2; where no FSC is known, up to where nine tenths of
+the half-map's power lie. What is not promised: that each region by itself is right. A small region may come back
+altered, mirrored even, as long as the whole correlates; the plain map is always kept beside the result.
 """
 
 from __future__ import annotations
@@ -13,18 +30,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from extrecon.call.alignment import Laid, compare_orientations, lay_out, measure_rotation, measure_shift
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Array, Compute
-from extrecon.fourier.grids import full_axis, window_full_axis, window_half_axis
 from extrecon.fourier.shells import Shells, correlation, cutoff_shell, power, soft_step
 from extrecon.maps.half_map import FloatArray
 
 LARGEST_SHIFT_PX = 0.1
+LARGEST_ROTATION_DEGREES = 1.0
+LARGEST_LEAD_OF_ANOTHER_ORIENTATION = 0.02
+LEAST_CORRELATION = 0.5
+LEAST_EXPLAINED_POWER = 0.25
+LEAST_PEAK = 1e-12
 LARGEST_AMPLITUDE_GAIN = 100.0
+SIGNAL_FSC = 0.5
+SIGNAL_POWER = 0.9
 CUTOFF_EDGE_SHELLS = 2
 FEWEST_SHELLS = 2
-SHIFT_GRID = 64
-_NEWTON_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -65,36 +87,24 @@ def guard(
 
     Raises
     ------
-    SafeguardError : wrong shape, values that are not finite, a shift over 0.1 px, an empty map, too large a gain,
-        or an FSC that leaves less than two shells.
+    SafeguardError : a promise of this module's table would not hold, or the FSC leaves less than two shells.
     """
     check_values(density, plain)
     shells = Shells(plain.shape[0], compute)
     ours, theirs = shells.spectrum(density), shells.spectrum(plain)
+    sums = _Sums(power(ours, shells), power(theirs, shells), correlation(ours, theirs, shells))
     facts: dict[str, Any] = {"shift_px": check_shift(ours, theirs, compute)}
+    facts |= check_likeness(ours, theirs, sums, half_map_fsc, compute)
     warnings: list[str] = []
     factor = np.ones(shells.count)
-    ours_power, theirs_power = power(ours, shells), power(theirs, shells)
     if shell_scale:
-        factor *= _least_squares_scale(correlation(ours, theirs, shells), ours_power)
+        factor *= sums.least_squares_scale()
     else:
         facts["shell_scale"] = "off"
-    if not fsc_cutoff:
-        facts["fsc_cutoff"] = "off"
-    elif half_map_fsc is None:
-        facts["fsc_cutoff"] = "no FSC"
-        warnings.append("no half-map FSC is known, so the result was not cut off at 1/7")
-    else:
-        shell = cutoff_shell(half_map_fsc)
-        if shell < FEWEST_SHELLS:
-            raise SafeguardError(
-                f"The half-map FSC falls under 1/7 at shell {shell + 1}: a map cut there would hold nothing."
-            )
-        facts["fsc_cutoff"] = shell
-        factor *= soft_step(shells.count, shell, CUTOFF_EDGE_SHELLS)
+    facts["fsc_cutoff"] = _cut_off(factor, half_map_fsc, warnings) if fsc_cutoff else "off"
     if shell_scale:
         facts["shell_scale"] = [round(float(f), 6) for f in factor]
-    gain = _amplitude_gain(factor, ours_power, theirs_power)
+    gain = sums.amplitude_gain(factor)
     facts["largest_amplitude_gain"] = round(float(gain.max()), 4)
     if bound_gain:
         _check_gain(gain)
@@ -102,6 +112,51 @@ def guard(
         return Guarded(np.asarray(density, dtype=np.float32), facts, warnings)
     shells.scale(ours, factor)
     return Guarded(shells.density(ours), facts, warnings)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over shells, each (n // 2 + 1,): power of the result, of the plain map, and of their product."""
+
+    ours: npt.NDArray[np.float64]
+    theirs: npt.NDArray[np.float64]
+    product: npt.NDArray[np.float64]
+
+    def shell_correlation(self) -> npt.NDArray[np.float64]:
+        """Return the correlation coefficient per shell; 0 where one of them has no power."""
+        norm = np.sqrt(self.ours * self.theirs)
+        return np.divide(self.product, norm, out=np.zeros_like(norm), where=norm > 0)
+
+    def least_squares_scale(self) -> npt.NDArray[np.float64]:
+        """Return argmin_s Σ|plain − s·ours|² per shell, not below 0; a shell without power gets 0.
+
+        By the Cauchy-Schwarz inequality the scaled shell never holds more power than the plain one.
+        """
+        scale = np.divide(self.product, self.ours, out=np.zeros_like(self.ours), where=self.ours > 0)
+        return np.maximum(scale, 0.0)
+
+    def amplitude_gain(self, factor: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the amplitude ratio per shell; 0 where the plain map holds no power worth the name."""
+        counted = self.theirs > 1e-6 * self.theirs.max()
+        ratio = np.divide(self.ours, self.theirs, out=np.zeros_like(self.ours), where=counted)
+        gain: npt.NDArray[np.float64] = factor * np.sqrt(ratio)
+        return gain
+
+
+def _cut_off(
+    factor: npt.NDArray[np.float64], half_map_fsc: npt.NDArray[np.float64] | None, warnings: list[str]
+) -> int | str:
+    """Cut ``factor`` where the half-map FSC falls under 1/7; return the last shell kept, or why nothing was cut."""
+    if half_map_fsc is None:
+        warnings.append("no half-map FSC is known, so the result was not cut off at 1/7")
+        return "no FSC"
+    shell = cutoff_shell(half_map_fsc)
+    if shell < FEWEST_SHELLS:
+        raise SafeguardError(
+            f"The half-map FSC falls under 1/7 at shell {shell + 1}: a map cut there would hold nothing."
+        )
+    factor *= soft_step(factor.size, shell, CUTOFF_EDGE_SHELLS)
+    return shell
 
 
 def check_values(density: FloatArray, plain: FloatArray) -> None:
@@ -112,8 +167,12 @@ def check_values(density: FloatArray, plain: FloatArray) -> None:
     bad = int(density.size - np.isfinite(density).sum())
     if bad:
         raise SafeguardError(f"The regularizer returned {bad} of {density.size} values that are NaN or infinite.")
-    if not density.any():
-        raise SafeguardError("The regularizer returned an empty map.")
+    peak, peak_given = float(np.abs(density).max()), float(np.abs(plain).max())
+    if not peak > LEAST_PEAK * peak_given:
+        raise SafeguardError(
+            f"The regularizer returned an empty map: its largest value is {peak:.3g}, "
+            f"the half-map's {peak_given:.3g}."
+        )
 
 
 def check_shift(ours: Array, theirs: Array, compute: Compute) -> list[float]:
@@ -128,70 +187,78 @@ def check_shift(ours: Array, theirs: Array, compute: Compute) -> list[float]:
     return [round(float(s), 4) for s in shift]
 
 
-def measure_shift(ours: Array, theirs: Array, compute: Compute) -> npt.NDArray[np.float64]:
-    """Return where the cross-correlation of two spectra has its maximum, px along z, y, x, to sub-pixel precision.
+def check_likeness(
+    ours: Array,
+    theirs: Array,
+    sums: _Sums,
+    half_map_fsc: npt.NDArray[np.float64] | None,
+    compute: Compute,
+) -> dict[str, Any]:
+    """Return how alike two maps are in the shells that hold signal; refuse one that shows something else.
 
-    The highest voxel of the correlation is refined by Newton steps on its Fourier series. The innermost 32 shells
-    suffice: they hold nearly all of the correlation.
+    Turning and mirroring are looked for first: they tell the user more than a poor correlation.
     """
-    n, last = ours.shape[0], 2
-    size = min(n, SHIFT_GRID)
-    radius = (size + 1) // 2
-    cross = window_half_axis(ours * theirs.conj(), last, radius, size // 2 + 1, compute)
-    for axis in range(last):
-        cross = window_full_axis(cross, axis, radius, size, compute)
-    host = compute.to_numpy(cross).copy()
-    coarse = compute.to_numpy(compute.irfftn(cross, shape=(size,) * 3, axes=(0, 1, 2)))
-    peak = np.array(np.unravel_index(int(coarse.argmax()), coarse.shape))
-    shift = full_axis(size)[peak].astype(np.float64)
-    for _ in range(_NEWTON_STEPS):
-        shift = shift + _newton_step(host, shift)
-    shift *= n / size
-    return shift
+    last = last_signal_shell(half_map_fsc, sums.theirs)
+    each = sums.shell_correlation()
+    laid_ours, laid_theirs = lay_out(ours, last, compute), lay_out(theirs, last, compute)
+    inside = (np.arange(each.size) > 0) & (np.arange(each.size) <= last)
+    _check_orientation(laid_ours, laid_theirs, sums, inside)
+    angle = _check_rotation(laid_ours, laid_theirs, sums, inside)
+    points = np.where(inside, np.arange(each.size) ** 2, 0)  # of a shell, but for a common factor
+    mean = float((each * points).sum() / points.sum())
+    total = float(sums.theirs[inside].sum())
+    explained = float((np.maximum(each, 0)[inside] ** 2 * sums.theirs[inside]).sum()) / total if total > 0 else 0.0
+    _check_correlation(mean, explained, last)
+    return {"rotation_degrees": round(angle, 3), "correlation": round(mean, 4), "signal_shells": last}
 
 
-def _newton_step(cross: npt.NDArray[Any], shift: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return −H⁻¹ g of Σ Re(C exp(2πi k·s / n)) at s = ``shift``."""
-    n = cross.shape[0]
-    frequency = [2j * np.pi * full_axis(n) / n] * 2 + [2j * np.pi * np.arange(cross.shape[2]) / n]
-    weight = np.full(cross.shape[2], 2.0)
-    weight[0] = 1.0
-    phases = [np.exp(f * s) for f, s in zip(frequency, shift, strict=True)]
-    moments = [[p * f**power for power in range(3)] for p, f in zip(phases, frequency, strict=True)]
-    moments[2] = [m * weight for m in moments[2]]
-
-    def total(powers: tuple[int, int, int]) -> float:
-        along_z, along_y, along_x = (moments[axis][powers[axis]] for axis in range(3))
-        return float((((cross @ along_x) @ along_y) @ along_z).real)
-
-    unit = np.eye(3, dtype=int)
-    gradient = np.array([total(tuple(unit[i])) for i in range(3)])
-    hessian = np.array([[total(tuple(unit[i] + unit[j])) for j in range(3)] for i in range(3)])
-    if not np.all(np.linalg.eigvalsh(hessian) < 0):
-        return np.zeros(3)
-    step: npt.NDArray[np.float64] = np.clip(-np.linalg.solve(hessian, gradient), -0.5, 0.5)
-    return step
+def last_signal_shell(half_map_fsc: npt.NDArray[np.float64] | None, plain_power: npt.NDArray[np.float64]) -> int:
+    """Return the last shell of those that hold signal, at least the second, at most the last but one."""
+    if half_map_fsc is not None:
+        under = np.flatnonzero(half_map_fsc[1:] < SIGNAL_FSC)
+        last = int(under[0]) if under.size else half_map_fsc.size - 1
+    else:
+        sums = np.cumsum(plain_power[1:])
+        last = 1 + int(np.searchsorted(sums, SIGNAL_POWER * sums[-1]))
+    return max(min(last, plain_power.size - 2), FEWEST_SHELLS)
 
 
-def _least_squares_scale(
-    correlation_sum: npt.NDArray[np.float64], ours_power: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return argmin_s Σ|plain − s·ours|² per shell, not below 0; a shell without power gets 0.
+def _check_orientation(ours: Laid, theirs: Laid, sums: _Sums, inside: npt.NDArray[np.bool_]) -> None:
+    def flat(power_sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the factors that give all points inside the same power: fine shells tell hands apart."""
+        points = np.arange(power_sums.size, dtype=np.float64) ** 2
+        return np.sqrt(np.divide(points, power_sums, out=np.zeros_like(points), where=inside & (power_sums > 0)))
 
-    By the Cauchy-Schwarz inequality the scaled shell never holds more power than the plain one.
-    """
-    scale = np.divide(correlation_sum, ours_power, out=np.zeros_like(ours_power), where=ours_power > 0)
-    return np.maximum(scale, 0.0)
+    found = compare_orientations(ours.weighted(flat(sums.ours)), theirs.weighted(flat(sums.theirs)))
+    if found.otherwise > found.as_it_lies + LARGEST_LEAD_OF_ANOTHER_ORIENTATION:
+        raise SafeguardError(
+            f"The regularizer turned or mirrored the map: it correlates {found.as_it_lies:.2f} with the half-map, "
+            f"and {found.otherwise:.2f} with the half-map laid as {found.way}."
+        )
 
 
-def _amplitude_gain(
-    factor: npt.NDArray[np.float64], ours_power: npt.NDArray[np.float64], theirs_power: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Return the amplitude ratio per shell; 0 where the plain map holds no power worth the name."""
-    counted = theirs_power > 1e-6 * theirs_power.max()
-    ratio = np.divide(ours_power, theirs_power, out=np.zeros_like(ours_power), where=counted)
-    gain: npt.NDArray[np.float64] = factor * np.sqrt(ratio)
-    return gain
+def _check_rotation(ours: Laid, theirs: Laid, sums: _Sums, inside: npt.NDArray[np.bool_]) -> float:
+    onto = np.where(inside, sums.least_squares_scale(), 0.0)
+    angle = float(np.linalg.norm(measure_rotation(ours.weighted(onto), theirs.weighted(inside.astype(np.float64)))))
+    if angle > LARGEST_ROTATION_DEGREES:
+        raise SafeguardError(
+            f"The regularizer turned the map by {angle:.1f}° or more; at most "
+            f"{LARGEST_ROTATION_DEGREES:g}° is allowed."
+        )
+    return angle
+
+
+def _check_correlation(mean: float, explained: float, last: int) -> None:
+    if mean < LEAST_CORRELATION:
+        raise SafeguardError(
+            f"The regularizer returned another map: over the shells that hold signal (1 to {last}) it correlates "
+            f"{mean:.2f} with the half-map; at least {LEAST_CORRELATION:g} is asked for."
+        )
+    if explained < LEAST_EXPLAINED_POWER:
+        raise SafeguardError(
+            f"The regularizer lost the map's strong shells: it explains {100 * explained:.0f} % of the half-map's "
+            f"power in shells 1 to {last}; at least {100 * LEAST_EXPLAINED_POWER:.0f} % is asked for."
+        )
 
 
 def _check_gain(gain: npt.NDArray[np.float64]) -> None:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import typer
 
 from extrecon.call.masks import MASK_MADE, find_mask
-from extrecon.call.pipeline import regularize_safely
+from extrecon.call.randomness import seed_of
+from extrecon.call.regularizing import regularize_safely
 from extrecon.cli.console import (
     DeviceOption,
     OverwriteOption,
@@ -159,7 +160,9 @@ def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record,
     switches = {"shell_scale": work.shell_scale, "fsc_cutoff": work.fsc_cutoff}
     record.options = {**switches, "set": dict(work.settings)}
     try:
-        return regularize_safely(half_map, work.regularizer, context, **switches, record=record)
+        return regularize_safely(
+            half_map, work.regularizer, context, **switches, seed=seed_of(path.name), record=record
+        )
     except ExtreconError:
         raise
     except Exception as error:  # a plugin refuses a map by raising whatever it likes

@@ -87,6 +87,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("mask", "", "Particle mask, 0 to 1; else RELION's, else one made from the map.", metavar="MASK.mrc"),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
+    Option("remove-accumulators", False, "Remove RELION's accumulators of this call after success."),
     Option("gate-wait", 5.0, "Seconds to wait for the files of the iteration before.", metavar="SECONDS"),
     Option("half-wait", 120.0, "Seconds to wait for the other half, if both are needed.", metavar="SECONDS"),
 )

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from extrecon.call.safeguards import Guarded, guard, measure_shift
+from extrecon.call.alignment import measure_shift
+from extrecon.call.safeguards import Guarded, guard
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon.fourier.shells import Shells, cutoff_shell, power

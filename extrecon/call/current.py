@@ -1,0 +1,89 @@
+"""What the stages of one call share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.call import publishing
+from extrecon.errors import OutputError
+from extrecon.fourier.compute import Compute
+from extrecon.maps.mrc import write_volume
+from extrecon.options import Options
+from extrecon.record import Record, record_path
+from extrecon.regularizer import Progress
+from extrecon.relion.job import Job
+from extrecon.relion.search import SearchState
+
+Aside = Callable[[], AbstractContextManager[None]]
+"""Entered while a call only waits, so that others may use the device."""
+
+
+@dataclass
+class Call:
+    """One call of RELION.
+
+    Attributes
+    ----------
+    job, state : what RELION's files say
+    options : effective options
+    compute : where to work
+    record : what the user will be told
+    working_directory : RELION's
+    progress : gets stages and fractions
+    aside : see `Aside`
+    """
+
+    job: Job
+    state: SearchState
+    options: Options
+    compute: Compute
+    record: Record
+    working_directory: Path
+    progress: Progress
+    aside: Aside
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, and tell that it has begun."""
+        self.progress(name, 0.0)
+        with self.record.stage(name):
+            yield
+
+    @property
+    def regularizer_name(self) -> str:
+        """The regularizer that the user chose."""
+        return self.options.text("regularizer")
+
+    @property
+    def fails_loudly(self) -> bool:
+        """The user wants no map rather than a plain one."""
+        return self.options.text("on_error") == "fail"
+
+    @property
+    def pixel_size_angstrom(self) -> float | None:
+        """By the STAR file, else by the iteration before."""
+        return self.job.pixel_size_angstrom or self.state.pixel_size_angstrom
+
+    def write(self, path: Path, values: npt.NDArray[np.float32]) -> None:
+        """Write a map, replacing an old one whole."""
+        with self.stage("write"):
+            write_volume(path, values, self.pixel_size_angstrom or 0.0)
+
+    def beside(self, name: str) -> Path:
+        """Return the path of a further map of this job."""
+        return publishing.beside(self.job.stem, name)
+
+    def write_record(self) -> None:
+        """Write the record; if the disk is full, say so instead: RELION needs the map alone."""
+        try:
+            self.record.write(record_path(self.job.stem))
+        except OutputError as error:
+            told = f"the record could not be written: {error}"
+            if told not in self.record.warnings:
+                self.record.warnings.append(told)

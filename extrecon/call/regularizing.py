@@ -1,0 +1,155 @@
+"""The regularizer's stages of one call: load it, find its mask and the other half, run it, and guard its result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.call import publishing
+from extrecon.call.choice import load_choice
+from extrecon.call.current import Call
+from extrecon.call.halves import HalfExchange, exchange_folder
+from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.plugin import run_plugin
+from extrecon.call.randomness import seed_of
+from extrecon.call.safeguards import check_values, guard
+from extrecon.errors import RegularizerError
+from extrecon.maps import HalfMap, read_map
+from extrecon.record import Record
+from extrecon.regularizer import Context, Regularized, Regularizer
+
+
+def load_regularizer(call: Call) -> tuple[Regularizer, Context]:
+    """Return the chosen regularizer, named in the record, and what it may know without a mask and the other half.
+
+    Raises
+    ------
+    UsageError, RegularizerError : as `load_choice`.
+    """
+    regularizer, settings = load_choice(call.options)
+    call.record.regularizer = {
+        "name": call.regularizer_name,
+        "version": regularizer.version,
+        "settings": settings,
+    }
+    context = Context(
+        settings=settings,
+        half_map_fsc=call.job.half_map_fsc,
+        particle_diameter_angstrom=call.job.particle_diameter_angstrom or call.state.particle_diameter_angstrom,
+        inside_refinement=True,
+        compute=call.compute,
+        progress=call.progress,
+    )
+    return regularizer, context
+
+
+def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the regularized density, safe to be handed to RELION; write the regularizer's own maps.
+
+    Raises
+    ------
+    SafeguardError : the map was not safe.
+    Exception : whatever the regularizer raised.
+    """
+    record = call.record
+    with call.stage("load regularizer"):
+        regularizer, context = load_regularizer(call)
+    if call.pixel_size_angstrom is None:
+        raise RegularizerError("the pixel size is unknown: neither the STAR file nor the model file tells it.")
+    half_map = HalfMap(plain, call.pixel_size_angstrom)
+    if regularizer.uses_mask:
+        with call.stage("mask"):
+            mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
+            context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
+    elif call.options.text("mask"):
+        record.warnings.append(f"{call.regularizer_name} uses no mask: {call.options.text('mask')} was not read")
+    if regularizer.needs_both_halves:
+        with _other_half(call, half_map) as other:
+            return _with_safeguards(call, half_map, regularizer, replace(context, other_half=other))
+    return _with_safeguards(call, half_map, regularizer, context)
+
+
+@contextmanager
+def _other_half(call: Call, half_map: HalfMap) -> Iterator[HalfMap]:
+    """Yield the other half's plain map, having offered this one's.
+
+    Raises
+    ------
+    RegularizerError : there is no other half, it did not come in time, or it is of another size.
+    """
+    folder, half, record = exchange_folder(call.job), 1 if call.record.half == 1 else 2, call.record
+    with HalfExchange(folder, half) as exchange:
+        exchange.offer(call.beside("plain"))
+        with call.stage("wait for the other half"), call.aside():
+            path = exchange.await_other(call.options.number("half_wait"))
+        other = read_map(path, half_map.pixel_size_angstrom)
+        if other.box != half_map.box:
+            raise RegularizerError(f"half{half} is {half_map.box}³ voxels, but the other half is {other.box}³.")
+        record.other_half = {"waited_seconds": record.seconds["wait for the other half"]}
+        yield other
+
+
+def _with_safeguards(
+    call: Call, half_map: HalfMap, regularizer: Regularizer, context: Context
+) -> npt.NDArray[np.float32]:
+    call.progress(f"regularize with {call.regularizer_name}", 0.0)
+    outcome = regularize_safely(
+        half_map,
+        regularizer,
+        context,
+        shell_scale=call.options.flag("shell_scale"),
+        fsc_cutoff=call.options.flag("fsc_cutoff"),
+        seed=seed_of(call.job.stem.name),
+        record=call.record,
+    )
+    with call.stage("write"):
+        size = half_map.pixel_size_angstrom
+        names, warnings = publishing.write_plugin_maps(call.job.stem, outcome.maps, size)
+    call.record.maps += names
+    call.record.warnings += warnings
+    return np.asarray(outcome.density, dtype=np.float32)
+
+
+def regularize_safely(
+    half_map: HalfMap,
+    regularizer: Regularizer,
+    context: Context,
+    *,
+    shell_scale: bool,
+    fsc_cutoff: bool,
+    seed: int,
+    record: Record,
+) -> Regularized:
+    """Run a regularizer and the safeguards; tell the record what both did.
+
+    Raises
+    ------
+    SafeguardError : the map was not safe.
+    Exception : whatever the regularizer raised.
+    """
+    record.seed = seed
+    with record.stage("regularize"):
+        regularized = run_plugin(regularizer, half_map, context, seed)
+    record.facts = dict(regularized.facts)
+    record.warnings += regularized.warnings
+    with record.stage("safeguards"):
+        check_values(regularized.density, half_map.density)
+        if np.array_equal(regularized.density, half_map.density):
+            record.safeguards = {"unchanged": True}
+            return regularized
+        guarded = guard(
+            regularized.density,
+            half_map.density,
+            half_map_fsc=context.half_map_fsc,
+            shell_scale=shell_scale,
+            fsc_cutoff=fsc_cutoff,
+            bound_gain=context.inside_refinement,
+            compute=context.compute,
+        )
+    record.safeguards = guarded.facts
+    record.warnings += guarded.warnings
+    return replace(regularized, density=guarded.density)
