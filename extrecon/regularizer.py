@@ -108,9 +108,9 @@ class Context:
     other_half : the other half-map; None unless ``needs_both_halves``
     compute : where to work: device and threads
     progress : call it with a stage's name and the fraction done
-    random : random numbers of this call alone. Each half and each iteration has others, and a repeated call the same.
-        `numpy.random`, `random` and torch are seeded alike; a generator that a plugin seeds itself is not, and the
-        same numbers in both halves would make them agree where there is no signal
+    random : random numbers of this call alone: other ones in each half and iteration, the same when a call is
+        repeated. `numpy.random`, `random` and torch are seeded alike. A generator that a plugin seeds while it works
+        is not, and the same numbers in both halves would make them agree where there is no signal
     """
 
     settings: Mapping[str, Setting]
@@ -150,8 +150,8 @@ class Regularized:
 class Regularizer(ABC):
     """Base of all regularizers: one half-map in, one half-map out.
 
-    What a regularizer is handed are copies of its own: it may work in place. Raise any exception to refuse a map: the
-    pipeline then does what ``--on-error`` says.
+    What a regularizer is handed are copies of its own: it may work in place. Raise any exception to refuse a map:
+    the pipeline then does what ``--on-error`` says.
     """
 
     name: ClassVar[str]

@@ -17,7 +17,7 @@ def to_json(content: Mapping[str, Any]) -> str:
     return json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any, depth: int = 0) -> Any:  # noqa: PLR0911  a kind of value, a line
     """Return a copy of ``value`` that holds nothing but what JSON knows, and text that UTF-8 knows."""
     if value is None or isinstance(value, (bool, int)):
         return value
