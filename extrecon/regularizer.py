@@ -109,7 +109,7 @@ class Context:
     compute : where to work: device and threads
     progress : call it with a stage's name and the fraction done
     random : random numbers of this call alone: other ones in each half and iteration, the same when a call is
-        repeated. `numpy.random`, `random` and torch are seeded alike. A generator that a plugin seeds while it works
+        repeated. `numpy.random`, `random`, torch are seeded alike. A generator that a plugin seeds while it works
         is not, and the same numbers in both halves would make them agree where there is no signal
     """
 

@@ -18,6 +18,8 @@ from extrecon.fourier.grids import full_axis, window_full_axis, window_half_axis
 SHIFT_GRID = 64
 ORIENTATION_GRID = 63
 """Odd, so that a flip of the array about its centre is a flip of the map."""
+ROTATION_SHELLS = 15
+"""As many as the grid holds without aliasing in the products that tell a rotation."""
 _NEWTON_STEPS = 3
 _AXES = (0, 1, 2)
 
@@ -93,7 +95,7 @@ class Laid(NamedTuple):
 def lay_out(spectrum: Array, last: int, compute: Compute) -> Laid:
     """Lay the shells up to ``last`` of an (n, n, n // 2 + 1) spectrum, in FFT order, on a grid that holds them."""
     n = int(spectrum.shape[0])
-    size = min(n - 1 + n % 2, ORIENTATION_GRID, 2 * last + 3)
+    size = min(n - 1 + n % 2, ORIENTATION_GRID, 4 * last + 3)  # products of two maps have twice the shells
     half = size // 2
     cut = window_half_axis(spectrum, 2, half + 1, half + 1, compute)
     for axis in (0, 1):
@@ -111,8 +113,22 @@ def _along(values: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
     return values.reshape([-1 if each == axis else 1 for each in _AXES])
 
 
-def measure_rotation(ours: Spectrum, theirs: Spectrum) -> npt.NDArray[np.float64]:
-    """Return the rotation vector, degrees about x, y, z, that best takes ``theirs`` to ``ours`` for small angles.
+class Rotation(NamedTuple):
+    """A small rotation that takes one map to another.
+
+    Attributes
+    ----------
+    degrees : rotation vector about x, y, z
+    share : of the difference of the maps (squared norm), what the rotation explains beside a shift; 0 to 1. A map
+        that differs in other ways also has a best angle, which then explains next to nothing
+    """
+
+    degrees: npt.NDArray[np.float64]
+    share: float
+
+
+def measure_rotation(ours: Spectrum, theirs: Spectrum) -> Rotation:
+    """Return the rotation that best takes ``theirs`` to ``ours``, for small angles.
 
     One Gauss-Newton step of the fit ours ≈ s·(theirs + Σ ωᵢ Lᵢ theirs + Σ tᵢ ∂ᵢ theirs), with Lᵢ the generators
     of rotations about the grid's centre: a shift is fitted beside the rotation, so that it is not taken for one.
@@ -122,29 +138,33 @@ def measure_rotation(ours: Spectrum, theirs: Spectrum) -> npt.NDArray[np.float64
     ----------
     ours, theirs : (m, m, m // 2 + 1) half-complex spectra of the same grey scale, m odd, as `lay_out` lays them
     """
-    size = theirs.shape[0]
-    axes = [full_axis(size), full_axis(size), np.arange(size // 2 + 1)]
     ours_map, theirs_map = _real(ours), _real(theirs)
-    slope_z, slope_y, slope_x = (_real(2j * np.pi / size * _along(k, axis) * theirs) for axis, k in enumerate(axes))
-    centred = np.fft.fftshift(full_axis(size)).astype(np.float64)
-    z, y, x = (_along(centred, axis) for axis in _AXES)
-    moves = [
-        z * slope_y - y * slope_z,
-        x * slope_z - z * slope_x,
-        y * slope_x - x * slope_y,
-        slope_x,
-        slope_y,
-        slope_z,
-    ]
     power = float(np.vdot(theirs_map, theirs_map))
     scale = float(np.vdot(ours_map, theirs_map)) / power if power > 0 else 0.0
     if scale <= 0:
-        return np.zeros(3)
-    normal = scale * np.array([[np.vdot(a, b) for b in moves] for a in moves])
+        return Rotation(np.zeros(3), 0.0)
+    moves = [scale * move for move in _small_moves(theirs)]
     difference = ours_map - scale * theirs_map
-    fitted, *_ = np.linalg.lstsq(normal, np.array([np.vdot(difference, a) for a in moves]), rcond=None)
-    angles: npt.NDArray[np.float64] = np.degrees(fitted[:3])
-    return angles
+    normal = np.array([[np.vdot(a, b) for b in moves] for a in moves])
+    projected = np.array([np.vdot(difference, a) for a in moves])
+    both, *_ = np.linalg.lstsq(normal, projected, rcond=None)
+    shift_alone, *_ = np.linalg.lstsq(normal[3:, 3:], projected[3:], rcond=None)
+    changed = float(np.vdot(difference, difference))
+    explained = float(both @ projected - shift_alone @ projected[3:])
+    return Rotation(np.degrees(both[:3]), explained / changed if changed > 0 else 0.0)
+
+
+def _small_moves(spectrum: Spectrum) -> list[Volume]:
+    """Return how a map changes per radian of rotation about x, y, z, and per px of shift along them."""
+    size = spectrum.shape[0]
+    axes = [full_axis(size), full_axis(size), np.arange(size // 2 + 1)]
+    along_z, along_y, along_x = (
+        _real(2j * np.pi / size * _along(k, axis) * spectrum) for axis, k in enumerate(axes)
+    )
+    centred = np.fft.fftshift(full_axis(size)).astype(np.float64)
+    z, y, x = (_along(centred, axis) for axis in _AXES)
+    rotations = [z * along_y - y * along_z, x * along_z - z * along_x, y * along_x - x * along_y]
+    return [*rotations, -along_x, -along_y, -along_z]
 
 
 class Orientation(NamedTuple):

@@ -9,7 +9,8 @@ finite               every value, as float32
 shape                the half-map's
 not empty            largest value above 10⁻¹² of the half-map's
 not shifted          by more than 0.1 px
-not turned           by more than 1° (measured for small angles; large ones fail by their correlation)
+not turned           by more than 1°, where the turn explains 3 % or more of what has changed (measured for small
+                     angles; large ones fail by their correlation)
 right hand and axes  none of the 47 other ways to lay the cube on itself fits better by more than 0.02
 correlated           0.5 or better with the half-map over the shells that hold signal, all Fourier points alike;
                      and a quarter or more of the half-map's power there is explained
@@ -30,7 +31,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.call.alignment import Laid, compare_orientations, lay_out, measure_rotation, measure_shift
+from extrecon.call.alignment import (
+    ROTATION_SHELLS,
+    Laid,
+    Orientation,
+    Rotation,
+    compare_orientations,
+    lay_out,
+    measure_rotation,
+    measure_shift,
+)
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.shells import Shells, correlation, cutoff_shell, power, soft_step
@@ -38,11 +48,14 @@ from extrecon.maps.half_map import FloatArray
 
 LARGEST_SHIFT_PX = 0.1
 LARGEST_ROTATION_DEGREES = 1.0
+LEAST_SHARE_OF_A_TURN = 0.03
 LARGEST_LEAD_OF_ANOTHER_ORIENTATION = 0.02
+CLEAR_CORRELATION = 0.7
 LEAST_CORRELATION = 0.5
 LEAST_EXPLAINED_POWER = 0.25
 LEAST_PEAK = 1e-12
 LARGEST_AMPLITUDE_GAIN = 100.0
+ROUNDING_POWER = 1e-13
 SIGNAL_FSC = 0.5
 SIGNAL_POWER = 0.9
 CUTOFF_EDGE_SHELLS = 2
@@ -92,9 +105,10 @@ def guard(
     check_values(density, plain)
     shells = Shells(plain.shape[0], compute)
     ours, theirs = shells.spectrum(density), shells.spectrum(plain)
-    sums = _Sums(power(ours, shells), power(theirs, shells), correlation(ours, theirs, shells))
-    facts: dict[str, Any] = {"shift_px": check_shift(ours, theirs, compute)}
-    facts |= check_likeness(ours, theirs, sums, half_map_fsc, compute)
+    sums = _Sums.of(ours, theirs, shells)
+    likeness = measure_likeness(ours, theirs, sums, half_map_fsc, compute)
+    check_likeness(likeness)
+    facts = likeness.facts()
     warnings: list[str] = []
     factor = np.ones(shells.count)
     if shell_scale:
@@ -121,6 +135,16 @@ class _Sums:
     ours: npt.NDArray[np.float64]
     theirs: npt.NDArray[np.float64]
     product: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, ours: Array, theirs: Array, shells: Shells) -> _Sums:
+        """Return the sums of two spectra; what rounding left in an empty shell of the result counts as nothing."""
+        found = power(ours, shells)
+        return cls(
+            np.where(found > ROUNDING_POWER * found.max(), found, 0.0),
+            power(theirs, shells),
+            correlation(ours, theirs, shells),
+        )
 
     def shell_correlation(self) -> npt.NDArray[np.float64]:
         """Return the correlation coefficient per shell; 0 where one of them has no power."""
@@ -175,41 +199,122 @@ def check_values(density: FloatArray, plain: FloatArray) -> None:
         )
 
 
-def check_shift(ours: Array, theirs: Array, compute: Compute) -> list[float]:
-    """Return the shift of one map against the other, px along z, y, x; refuse more than 0.1 px."""
-    shift = measure_shift(ours, theirs, compute)
-    distance = float(np.linalg.norm(shift))
-    if not distance <= LARGEST_SHIFT_PX:
-        raise SafeguardError(
-            f"The regularizer shifted the map by {distance:.2f} px (z {shift[0]:.2f}, y {shift[1]:.2f}, "
-            f"x {shift[2]:.2f}); at most {LARGEST_SHIFT_PX} px is allowed."
-        )
-    return [round(float(s), 4) for s in shift]
+@dataclass(frozen=True)
+class Likeness:
+    """How a result lies against the half-map, and how much of it is the same, in the shells that hold signal.
+
+    Attributes
+    ----------
+    shift_px : along z, y, x
+    rotation : small angles only
+    orientation : compared with the other ways to lay the cube on itself, all Fourier points alike
+    correlation : with the half-map, all Fourier points alike
+    explained : share of the half-map's power that a scale for each shell explains
+    last : the last shell that holds signal
+    """
+
+    shift_px: npt.NDArray[np.float64]
+    rotation: Rotation
+    orientation: Orientation
+    correlation: float
+    explained: float
+    last: int
+
+    @property
+    def angle_degrees(self) -> float:
+        """The rotation's angle."""
+        return float(np.linalg.norm(self.rotation.degrees))
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the record should say."""
+        return {
+            "shift_px": [round(float(s), 4) for s in self.shift_px],
+            "rotation_degrees": round(self.angle_degrees, 3),
+            "correlation": round(self.correlation, 4),
+            "signal_shells": self.last,
+        }
 
 
-def check_likeness(
+def measure_likeness(
     ours: Array,
     theirs: Array,
     sums: _Sums,
     half_map_fsc: npt.NDArray[np.float64] | None,
     compute: Compute,
-) -> dict[str, Any]:
-    """Return how alike two maps are in the shells that hold signal; refuse one that shows something else.
-
-    Turning and mirroring are looked for first: they tell the user more than a poor correlation.
-    """
+) -> Likeness:
+    """Measure a result's spectrum against the half-map's."""
     last = last_signal_shell(half_map_fsc, sums.theirs)
+    shell = np.arange(sums.theirs.size)
+    inside = (shell > 0) & (shell <= last)
+    laid = lay_out(ours, last, compute), lay_out(theirs, last, compute)
     each = sums.shell_correlation()
-    laid_ours, laid_theirs = lay_out(ours, last, compute), lay_out(theirs, last, compute)
-    inside = (np.arange(each.size) > 0) & (np.arange(each.size) <= last)
-    _check_orientation(laid_ours, laid_theirs, sums, inside)
-    angle = _check_rotation(laid_ours, laid_theirs, sums, inside)
-    points = np.where(inside, np.arange(each.size) ** 2, 0)  # of a shell, but for a common factor
-    mean = float((each * points).sum() / points.sum())
+    points = np.where(inside, shell**2, 0)  # of a shell, but for a common factor
     total = float(sums.theirs[inside].sum())
-    explained = float((np.maximum(each, 0)[inside] ** 2 * sums.theirs[inside]).sum()) / total if total > 0 else 0.0
-    _check_correlation(mean, explained, last)
-    return {"rotation_degrees": round(angle, 3), "correlation": round(mean, 4), "signal_shells": last}
+    explained = float((np.maximum(each, 0)[inside] ** 2 * sums.theirs[inside]).sum())
+    return Likeness(
+        shift_px=measure_shift(ours, theirs, compute),
+        rotation=_rotation(laid, sums, inside & (shell <= ROTATION_SHELLS)),
+        orientation=_orientation(laid, sums, inside),
+        correlation=float((each * points).sum() / points.sum()),
+        explained=explained / total if total > 0 else 0.0,
+        last=last,
+    )
+
+
+def _orientation(laid: tuple[Laid, Laid], sums: _Sums, inside: npt.NDArray[np.bool_]) -> Orientation:
+    def flat(power_sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the factors that give all points inside the same power: fine shells tell hands apart."""
+        points = np.arange(power_sums.size, dtype=np.float64) ** 2
+        return np.sqrt(np.divide(points, power_sums, out=np.zeros_like(points), where=inside & (power_sums > 0)))
+
+    return compare_orientations(laid[0].weighted(flat(sums.ours)), laid[1].weighted(flat(sums.theirs)))
+
+
+def _rotation(laid: tuple[Laid, Laid], sums: _Sums, inside: npt.NDArray[np.bool_]) -> Rotation:
+    # A sharp edge rings through the box, whose corners do not turn with the map.
+    taper = np.where(inside, soft_step(inside.size, 0, int(inside.sum()) + 1), 0.0)
+    return measure_rotation(laid[0].weighted(taper * sums.least_squares_scale()), laid[1].weighted(taper))
+
+
+def check_likeness(found: Likeness) -> None:
+    """Refuse a map that lies otherwise than the half-map, or shows something else.
+
+    What tells the user most comes first: a mirrored map is also shifted, in a way, and correlates poorly.
+    """
+    shift, orientation = found.shift_px, found.orientation
+    lead = orientation.otherwise - orientation.as_it_lies
+    if lead > LARGEST_LEAD_OF_ANOTHER_ORIENTATION and orientation.otherwise > CLEAR_CORRELATION:
+        raise SafeguardError(
+            f"The regularizer turned or mirrored the map: it correlates {orientation.as_it_lies:.2f} with the "
+            f"half-map, and {orientation.otherwise:.2f} with the half-map laid as {orientation.way}."
+        )
+    if found.correlation < 0:
+        raise _another_map(found)
+    if not np.linalg.norm(shift) <= LARGEST_SHIFT_PX:
+        raise SafeguardError(
+            f"The regularizer shifted the map by {np.linalg.norm(shift):.2f} px (z {shift[0]:.2f}, "
+            f"y {shift[1]:.2f}, x {shift[2]:.2f}); at most {LARGEST_SHIFT_PX} px is allowed."
+        )
+    if found.angle_degrees > LARGEST_ROTATION_DEGREES and found.rotation.share > LEAST_SHARE_OF_A_TURN:
+        raise SafeguardError(
+            f"The regularizer turned the map by {found.angle_degrees:.1f}° or more; at most "
+            f"{LARGEST_ROTATION_DEGREES:g}° is allowed."
+        )
+    if found.correlation < LEAST_CORRELATION or lead > LARGEST_LEAD_OF_ANOTHER_ORIENTATION:
+        raise _another_map(found)
+    if found.explained < LEAST_EXPLAINED_POWER:
+        raise SafeguardError(
+            f"The regularizer lost the map's strong shells: it explains {100 * found.explained:.0f} % of the "
+            f"half-map's power in shells 1 to {found.last}; at least {100 * LEAST_EXPLAINED_POWER:.0f} % is asked "
+            "for."
+        )
+
+
+def _another_map(found: Likeness) -> SafeguardError:
+    return SafeguardError(
+        f"The regularizer returned another map: over the shells that hold signal (1 to {found.last}) it correlates "
+        f"{found.correlation:.2f} with the half-map; at least {LEAST_CORRELATION:g} is asked for."
+    )
 
 
 def last_signal_shell(half_map_fsc: npt.NDArray[np.float64] | None, plain_power: npt.NDArray[np.float64]) -> int:
@@ -221,44 +326,6 @@ def last_signal_shell(half_map_fsc: npt.NDArray[np.float64] | None, plain_power:
         sums = np.cumsum(plain_power[1:])
         last = 1 + int(np.searchsorted(sums, SIGNAL_POWER * sums[-1]))
     return max(min(last, plain_power.size - 2), FEWEST_SHELLS)
-
-
-def _check_orientation(ours: Laid, theirs: Laid, sums: _Sums, inside: npt.NDArray[np.bool_]) -> None:
-    def flat(power_sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the factors that give all points inside the same power: fine shells tell hands apart."""
-        points = np.arange(power_sums.size, dtype=np.float64) ** 2
-        return np.sqrt(np.divide(points, power_sums, out=np.zeros_like(points), where=inside & (power_sums > 0)))
-
-    found = compare_orientations(ours.weighted(flat(sums.ours)), theirs.weighted(flat(sums.theirs)))
-    if found.otherwise > found.as_it_lies + LARGEST_LEAD_OF_ANOTHER_ORIENTATION:
-        raise SafeguardError(
-            f"The regularizer turned or mirrored the map: it correlates {found.as_it_lies:.2f} with the half-map, "
-            f"and {found.otherwise:.2f} with the half-map laid as {found.way}."
-        )
-
-
-def _check_rotation(ours: Laid, theirs: Laid, sums: _Sums, inside: npt.NDArray[np.bool_]) -> float:
-    onto = np.where(inside, sums.least_squares_scale(), 0.0)
-    angle = float(np.linalg.norm(measure_rotation(ours.weighted(onto), theirs.weighted(inside.astype(np.float64)))))
-    if angle > LARGEST_ROTATION_DEGREES:
-        raise SafeguardError(
-            f"The regularizer turned the map by {angle:.1f}° or more; at most "
-            f"{LARGEST_ROTATION_DEGREES:g}° is allowed."
-        )
-    return angle
-
-
-def _check_correlation(mean: float, explained: float, last: int) -> None:
-    if mean < LEAST_CORRELATION:
-        raise SafeguardError(
-            f"The regularizer returned another map: over the shells that hold signal (1 to {last}) it correlates "
-            f"{mean:.2f} with the half-map; at least {LEAST_CORRELATION:g} is asked for."
-        )
-    if explained < LEAST_EXPLAINED_POWER:
-        raise SafeguardError(
-            f"The regularizer lost the map's strong shells: it explains {100 * explained:.0f} % of the half-map's "
-            f"power in shells 1 to {last}; at least {100 * LEAST_EXPLAINED_POWER:.0f} % is asked for."
-        )
 
 
 def _check_gain(gain: npt.NDArray[np.float64]) -> None:

@@ -182,3 +182,34 @@ class Masked(_Plugin):
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         assert context.mask is not None
         return Regularized(half_map.density * context.mask, {"inside": float(context.mask.mean())})
+
+
+class Does(_Plugin):
+    """Does what it is told, with half-map h, its density d, context c, and itself; leaves its answer in r."""
+
+    parameters: ClassVar[Sequence[Parameter]] = (Parameter("do", "", "Python code"),)
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        names: dict[str, Any] = {
+            "h": half_map,
+            "d": half_map.density,
+            "c": context,
+            "R": Regularized,
+            "np": np,
+            "os": os,
+            "self": self,
+            "smooth": lambda d: scipy.ndimage.gaussian_filter(d, 0.7, mode="wrap"),
+        }
+        exec(str(context.settings["do"]), names)
+        answer: Regularized = names["r"]
+        return answer
+
+
+class ExitsWhenLoaded(_Plugin):
+    def __init__(self) -> None:
+        raise SystemExit(3)
+
+
+class ChecksBadly(_Plugin):
+    def check(self, settings: Any) -> None:
+        raise ZeroDivisionError("its check is broken")

@@ -14,7 +14,8 @@ import scipy.ndimage
 import torch
 from safetensors.torch import save_file
 
-from extrecon.call.safeguards import check_shift, guard
+from extrecon.call.alignment import measure_shift
+from extrecon.call.safeguards import guard
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask, soft_sphere
@@ -188,7 +189,7 @@ def test_tiles_cover_every_voxel(box: int) -> None:
 
 def test_nothing_is_shifted(case: Case) -> None:
     result = case.regularized(case.half)
-    shift = check_shift(case.shells.spectrum(result), case.shells.spectrum(case.truth), cpu(1))
+    shift = measure_shift(case.shells.spectrum(result), case.shells.spectrum(case.truth), cpu(1))
     assert np.linalg.norm(shift) < 0.05
 
 
