@@ -112,10 +112,10 @@ def test_the_hook_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", modules("extrecon") + modules("regularizers"), ids=lambda p: str(p.relative_to(ROOT))
+    "path",
+    [path for path in modules("extrecon") + modules("regularizers") if path.name == "__init__.py"],
+    ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_init_files_only_re_export(path: Path) -> None:
-    if path.name != "__init__.py":
-        return
     for node in ast.parse(path.read_text()).body:
         assert isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign))

@@ -184,3 +184,20 @@ def test_relion_survives_a_regularizer_that_dies(tmp_path: Path, with_relions_pr
     assert outcomes.count("fallback") >= 3
     assert "regularized" not in outcomes
     assert ours.log.count("WARNING: PLAIN MAP RETURNED") == outcomes.count("fallback")
+
+
+def test_relion_survives_a_regularizer_that_spoils_exits_and_hangs(
+    tmp_path: Path, with_relions_program: Refinement
+) -> None:
+    ours = refine(tmp_path / "run", f"{HOOK} --regularizer takes-turns --time-limit 2")
+    assert ours.resolutions() == with_relions_program.resolutions()
+    reasons = {r["iteration"]: r["reason"] for r in ours.records() if r["outcome"] == "fallback"}
+    told = {0: "turned or mirrored|another map|shifted", 1: "tried to end the program", 2: "--time-limit"}
+    assert {iteration % 3 for iteration in reasons} == set(told)
+    for iteration, reason in reasons.items():
+        assert re.search(told[iteration % 3], reason)
+    assert ours.log.count("WARNING: PLAIN MAP RETURNED") == 2 * len(reasons) - 1  # the joined iteration is one call
+    watched = subprocess.run(
+        [EXTRECON, "watch", "--once", str(ours.folder)], capture_output=True, text=True, check=True
+    )
+    assert watched.stdout.count("PLAIN (FAILED)") >= len(reasons)

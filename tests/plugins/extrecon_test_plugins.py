@@ -205,6 +205,21 @@ class Does(_Plugin):
         return answer
 
 
+class TakesTurns(_Plugin):
+    """Spoils its map in place in one iteration, ends the program in the next, and never returns in the third."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        newest = max(Path("job").glob("run_it*_external_reconstruct.star"), key=lambda path: path.stat().st_mtime)
+        turn = int(newest.name.partition("_it")[2][:3]) % 3
+        if turn == 0:
+            half_map.density[:] = -np.roll(half_map.density, 5, axis=2)
+            return Regularized(half_map.density)
+        if turn == 1:
+            raise SystemExit(3)
+        time.sleep(1e6)
+        raise AssertionError
+
+
 class ExitsWhenLoaded(_Plugin):
     def __init__(self) -> None:
         raise SystemExit(3)
