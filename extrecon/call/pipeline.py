@@ -236,7 +236,7 @@ def _check_regularizer_early(call: _Call) -> None:
         return
     try:
         _load_regularizer(call)
-        check_choice(call.options, call.working_directory)
+        call.record.warnings += check_choice(call.options, call.working_directory, call.job, call.state)
     except ExtreconError as error:
         if call.options.text("on_error") == "fail":
             raise
@@ -306,7 +306,14 @@ def _regularize(call: _Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.f
     half_map = HalfMap(plain, call.pixel_size_angstrom)
     if regularizer.uses_mask:
         with call.stage("mask"):
-            mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
+            mask, record.mask = find_mask(
+                call.options.text("mask"),
+                half_map,
+                call.state,
+                call.working_directory,
+                warn=record.warnings.append,
+                rescale=call.options.flag("rescale_mask"),
+            )
             context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
     elif call.options.text("mask"):
         record.warnings.append(f"{_name(call)} uses no mask: {call.options.text('mask')} was not read")
