@@ -19,6 +19,7 @@ from extrecon.fourier.block_transform import radially_filtered
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.filter_bank import bounding_block
 from extrecon.maps.half_map import FloatArray
+from extrecon.maps.solvent import masked_map_sentence
 from extrecon.regularizer import Progress, no_progress
 from regularizers.localdeblur.bands import nearest_index
 from regularizers.localdeblur.monogenic import MonogenicAmplitude, Region, gaussian
@@ -101,7 +102,7 @@ def local_resolution(
 
     Raises
     ------
-    RegularizerError : no signal voxel, or no noise voxel, to compare.
+    RegularizerError : no signal voxel, or no noise voxel, to compare, or a masked map.
     """
     progress("local resolution", 0.0)
     labels, limit = label_voxels(volume, mask)
@@ -113,6 +114,8 @@ def local_resolution(
     signal = labels == SIGNAL
     noise_voxels = labels == NOISE if noise is None else labels >= NOISE
     _check_voxels(signal, noise_voxels)
+    if told := masked_map_sentence(volume if noise is None else noise, noise_voxels):
+        raise RegularizerError(told)
     noise_amplitude = None if noise is None else MonogenicAmplitude(compute, noise, settings.dtype, finest_shell)
     meter = _Meter(amplitude, noise_amplitude, Region(compute, signal), Region(compute, noise_voxels), settings)
     values, used, ending = _sweep(meter, levels, settings, progress)
