@@ -15,8 +15,11 @@ _ENOUGH = 1_000_000
 
 def inscribed_sphere(box: int) -> npt.NDArray[np.bool_]:
     """Return the voxels within half a box of voxel ``box // 2``, (n, n, n); RELION writes a constant beyond."""
-    squared = (np.arange(box) - box // 2) ** 2
-    inside: npt.NDArray[np.bool_] = squared[:, None, None] + squared[:, None] + squared < (box // 2) ** 2
+    squared = (np.arange(box, dtype=np.int32) - box // 2) ** 2
+    plane = squared[:, None] + squared
+    inside = np.empty((box,) * 3, dtype=np.bool_)
+    for z in range(box):
+        inside[z] = plane < (box // 2) ** 2 - squared[z]
     return inside
 
 
@@ -33,10 +36,17 @@ def constant_share(density: FloatArray, where: npt.NDArray[np.bool_]) -> float:
     if around.size == 0:
         return 0.0
     around = around[:: max(1, around.size // _ENOUGH)]  # a share needs no more
-    width = _CONSTANT * float(density.std(dtype=np.float64))
+    width = _CONSTANT * _deviation(density)
     # The commonest number is the outside's: the background, 0 or the median.
     levels = {0.0, float(np.median(around)), float(density.flat[0])}
     return max(float(np.mean(np.abs(around - level) <= width)) for level in levels)
+
+
+def _deviation(density: FloatArray) -> float:
+    """Return the standard deviation without a copy of the map in double precision."""
+    mean = float(density.mean(dtype=np.float64))
+    squares = sum(float(np.sum(np.square(plane - mean, dtype=np.float64))) for plane in density)
+    return float(np.sqrt(squares / density.size))
 
 
 def masked_map_sentence(density: FloatArray, where: npt.NDArray[np.bool_]) -> str:
