@@ -137,19 +137,7 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     record.warnings += [*half_map.notes, *work.notes]
     name = work.regularizer.name
     record.regularizer = {"name": name, "version": work.regularizer.version, "settings": work.settings}
-    mask_values = None
-    if work.regularizer.uses_mask:
-        mask_values, record.mask = find_mask(
-            str(work.mask or ""),
-            half_map,
-            SearchState(),
-            Path.cwd(),
-            warn=record.warnings.append,
-            rescale=work.rescale_mask,
-            trust_header=work.trust_headers,
-        )
-    elif work.mask:
-        record.warnings.append(f"{name} uses no mask: {work.mask} was not read")
+    mask_values = _mask(half_map, record, work)
     resolution = _local_resolution(path, half_map, work)
     record.warnings += resolution.notes if resolution is not None else ()
     with progress_bar() as progress:
@@ -176,6 +164,24 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     console.print(f"{target}: {'; '.join(told)}", highlight=False)
     for warning in record.warnings:
         console.print(f"  [yellow]warning:[/] {warning}", highlight=False)
+
+
+def _mask(half_map: HalfMap, record: Record, work: _Work) -> npt.NDArray[np.float32] | None:
+    """Return the mask, given or made, if the regularizer uses one; tell the record which."""
+    if not work.regularizer.uses_mask:
+        if work.mask:
+            record.warnings.append(f"{work.regularizer.name} uses no mask: {work.mask} was not read")
+        return None
+    found, record.mask = find_mask(
+        str(work.mask or ""),
+        half_map,
+        SearchState(),
+        Path.cwd(),
+        warn=record.warnings.append,
+        rescale=work.rescale_mask,
+        trust_header=work.trust_headers,
+    )
+    return found
 
 
 def _local_resolution(path: Path, half_map: HalfMap, work: _Work) -> HalfMap | None:

@@ -120,25 +120,16 @@ def read_inputs(
     trusted = pixel_size_angstrom is None
     halves = [read_map(path, pixel_size_angstrom) for path in files.halves]
     pair = (halves[0], halves[1]) if len(halves) == 2 else None
-    notes = [note for half in halves for note in half.notes]
-    if pair is not None:
-        notes += check_halves(*pair, (str(files.halves[0]), str(files.halves[1])))
+    notes = [] if pair is None else [*check_halves(*pair, (str(files.halves[0]), str(files.halves[1])))]
     whole = _whole(files.map, halves, pixel_size_angstrom)
-    notes += whole.notes if files.map is not None else ()
-
-    def other(path: Path | None) -> HalfMap | None:
-        if path is None:
-            return None
-        found = read_companion(path, whole.pixel_size_angstrom, "the map", trust_header=trusted)
-        notes.extend(found.notes)
-        return found
-
-    mask = None
-    if files.mask is not None:
-        grid = MaskGrid("the map", whole.box, whole.pixel_size_angstrom, trusted)
-        mask = read_mask(files.mask, grid, rescale=rescale_mask)
-        notes += mask.notes
-    truth, local_resolution = other(files.truth), other(files.local_resolution)
+    grid = MaskGrid("the map", whole.box, whole.pixel_size_angstrom, trusted)
+    mask = None if files.mask is None else read_mask(files.mask, grid, rescale=rescale_mask)
+    truth, local_resolution = (
+        None if path is None else read_companion(path, whole.pixel_size_angstrom, "the map", trust_header=trusted)
+        for path in (files.truth, files.local_resolution)
+    )
+    for each in (*halves, whole, mask, truth, local_resolution):
+        notes += each.notes if each is not None else ()
     return Inputs(
         map=whole,
         names=files.names(),
@@ -151,7 +142,7 @@ def read_inputs(
         true_poses=files.true_poses,
         local_resolution=local_resolution,
         symmetry=symmetry,
-        notes=notes,
+        notes=list(dict.fromkeys(notes)),  # the halves' mean has those of the first half
     )
 
 
