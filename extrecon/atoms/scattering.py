@@ -60,11 +60,6 @@ def place_origin(found: gemmi.Structure, box: int, pixel_size: float) -> None:
     _move(found, box, pixel_size, np.zeros(3))
 
 
-def keep_frame(found: gemmi.Structure, box: int, pixel_size: float) -> None:
-    """Give a structure that lies in a map's frame already the map's cell; ``pixel_size`` in Å."""
-    _move(found, box, pixel_size, np.full(3, (box // 2) * pixel_size))
-
-
 def _move(found: gemmi.Structure, box: int, pixel_size: float, point: Array) -> None:
     edge = box * pixel_size
     found.cell = gemmi.UnitCell(edge, edge, edge, 90, 90, 90)

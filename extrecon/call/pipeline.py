@@ -202,7 +202,9 @@ def _check_regularizer_early(call: Call) -> None:
         return
     try:
         foreign(lambda: load_regularizer(call))
-        foreign(lambda: check_choice(call.options, call.working_directory))
+        call.record.warnings += foreign(
+            lambda: check_choice(call.options, call.working_directory, call.job, call.state)
+        )
     except Exception as error:
         if call.fails_loudly:
             raise

@@ -63,7 +63,14 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     half_map = HalfMap(plain, call.pixel_size_angstrom)
     if regularizer.uses_mask:
         with call.stage("mask"):
-            mask, record.mask = find_mask(call.options.text("mask"), half_map, call.state, call.working_directory)
+            mask, record.mask = find_mask(
+                call.options.text("mask"),
+                half_map,
+                call.state,
+                call.working_directory,
+                warn=record.warnings.append,
+                rescale=call.options.flag("rescale_mask"),
+            )
             context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
     elif call.options.text("mask"):
         record.warnings.append(f"{call.regularizer_name} uses no mask: {call.options.text('mask')} was not read")

@@ -18,8 +18,8 @@ amplitudes           no shell gains power (with the shell scale), or more than a
 cut off              nothing is left beyond two shells after the half-map FSC falls under 1/7
 ===================  ===========================================================================================
 
-Shells hold signal up to where the half-map FSC falls under 1/2; where no FSC is known, up to where nine tenths of
-the half-map's power lie. What is not promised: that each region by itself is right. A small region may come back
+Shells hold signal up to where the half-map FSC falls under 1/2; where no FSC is known, up to where a Fourier point
+holds less than twice the power of one in the weakest shell: signal and noise are then equal. What is not promised: that each region by itself is right. A small region may come back
 altered, mirrored even, as long as the whole correlates; the plain map is always kept beside the result.
 """
 
@@ -57,7 +57,7 @@ LEAST_PEAK = 1e-12
 LARGEST_AMPLITUDE_GAIN = 100.0
 ROUNDING_POWER = 1e-13
 SIGNAL_FSC = 0.5
-SIGNAL_POWER = 0.9
+SIGNAL_OVER_FLOOR = 2.0
 CUTOFF_EDGE_SHELLS = 2
 FEWEST_SHELLS = 2
 
@@ -323,8 +323,9 @@ def last_signal_shell(half_map_fsc: npt.NDArray[np.float64] | None, plain_power:
         under = np.flatnonzero(half_map_fsc[1:] < SIGNAL_FSC)
         last = int(under[0]) if under.size else half_map_fsc.size - 1
     else:
-        sums = np.cumsum(plain_power[1:])
-        last = 1 + int(np.searchsorted(sums, SIGNAL_POWER * sums[-1]))
+        each_point = plain_power[1:] / np.arange(1, plain_power.size) ** 2
+        under = np.flatnonzero(each_point <= SIGNAL_OVER_FLOOR * each_point.min())
+        last = int(under[0])
     return max(min(last, plain_power.size - 2), FEWEST_SHELLS)
 
 

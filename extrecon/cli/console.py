@@ -25,7 +25,10 @@ SetOption = Annotated[
 DeviceOption = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")]
 ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 means all cores this process may use.")]
 PixelSizeOption = Annotated[
-    float | None, typer.Option("--pixel-size", metavar="Å", help="Pixel size, Å, in place of the header's.")
+    float | None, typer.Option("--pixel-size", metavar="Å", help="Pixel size, Å, in place of the headers'.")
+]
+RescaleMaskOption = Annotated[
+    bool, typer.Option("--rescale-mask", help="Rescale a mask stored as bytes to 0 to 1.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
 

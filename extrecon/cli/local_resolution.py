@@ -13,6 +13,7 @@ from extrecon.cli.console import (
     DeviceOption,
     OverwriteOption,
     PixelSizeOption,
+    RescaleMaskOption,
     SetOption,
     ThreadsOption,
     console,
@@ -21,9 +22,9 @@ from extrecon.cli.console import (
     refuse_to_overwrite,
     settings_from,
 )
-from extrecon.errors import MapError
 from extrecon.fourier.compute import compute_for
 from extrecon.maps import read_map, write_map
+from extrecon.maps.agreement import check_halves
 from extrecon.record import Record, record_path
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolutionMethod, load, settings_for
 from extrecon.relion.search import SearchState
@@ -37,6 +38,7 @@ def command(
         Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map: noise from the difference.")
     ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help="Which method.")] = "monores",
+    rescale_mask: RescaleMaskOption = False,
     set_: SetOption = None,
     pixel_size: PixelSizeOption = None,
     device: DeviceOption = "auto",
@@ -54,9 +56,18 @@ def command(
     refuse_to_overwrite([target], overwrite=overwrite, inputs=inputs)
     half_map = read_map(first, pixel_size)
     other = read_map(second, pixel_size) if second is not None else None
-    if other is not None and other.box != half_map.box:
-        raise MapError(f"{first} is {half_map.box}³ voxels, but {second} is {other.box}³.")
-    mask_values, told = find_mask(str(mask), half_map, SearchState(), Path.cwd())
+    notes = [*half_map.notes]
+    if other is not None:
+        notes += [*other.notes, *check_halves(half_map, other, (str(first), str(second)))]
+    mask_values, told = find_mask(
+        str(mask),
+        half_map,
+        SearchState(),
+        Path.cwd(),
+        warn=notes.append,
+        rescale=rescale_mask,
+        trust_header=pixel_size is None,
+    )
     compute = compute_for(device, threads)
     prepare_folder(output)
     record = Record(input=str(first), outcome="measured", reason="local resolution, asked for on the command line")
@@ -66,7 +77,7 @@ def command(
     with progress_bar() as progress, record.stage("local resolution"):
         context = Context(settings=settings, mask=mask_values, other_half=other, compute=compute, progress=progress)
         estimate = plugin.estimate(half_map, context)
-    record.facts, record.warnings = dict(estimate.facts), list(estimate.warnings)
+    record.facts, record.warnings = dict(estimate.facts), [*notes, *estimate.warnings]
     write_map(target, half_map.with_density(estimate.resolution_angstrom))
     for name, values in estimate.maps.items():
         write_map(output / f"{name}.mrc", half_map.with_density(values))

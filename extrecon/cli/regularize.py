@@ -17,6 +17,7 @@ from extrecon.cli.console import (
     DeviceOption,
     OverwriteOption,
     PixelSizeOption,
+    RescaleMaskOption,
     SetOption,
     ThreadsOption,
     console,
@@ -29,6 +30,8 @@ from extrecon.errors import ExtreconError, MapError, RegularizerError, UsageErro
 from extrecon.fourier.compute import Compute, compute_for
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
+from extrecon.maps.agreement import check_halves
+from extrecon.maps.mrc import read_companion
 from extrecon.record import Record, record_path
 from extrecon.regularizer import Context, Regularized, Regularizer, load, settings_for
 from extrecon.relion.search import SearchState
@@ -41,12 +44,15 @@ class _Work:
     regularizer: Regularizer
     settings: dict[str, Any]
     mask: Path | None
+    rescale_mask: bool
+    trust_headers: bool
     local_resolution: Path | None
     fsc: npt.NDArray[np.float64] | None
     shell_scale: bool
     fsc_cutoff: bool
     compute: Compute
     pictures: bool
+    notes: tuple[str, ...]
 
 
 def command(
@@ -56,6 +62,7 @@ def command(
     second: Annotated[Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map.")] = None,
     set_: SetOption = None,
     mask: Annotated[Path | None, typer.Option(metavar="MASK.mrc", help="The particle's mask, 0 to 1.")] = None,
+    rescale_mask: RescaleMaskOption = False,
     local_resolution: Annotated[
         Path | None, typer.Option("--local-resolution", metavar="RES.mrc", help="Local resolution, Å.")
     ] = None,
@@ -89,29 +96,37 @@ def command(
     settings = settings_for(plugin.parameters, settings_from(set_), f"The regularizer {regularizer}")
     targets = [output / f"{path.stem}_{regularizer}.mrc" for path in inputs]
     written = targets + [target.with_suffix(".png") for target in targets if pictures]
-    refuse_to_overwrite(written, overwrite=overwrite, inputs=inputs)
+    others = [path for path in (mask, local_resolution) if path is not None]
+    refuse_to_overwrite(written, overwrite=overwrite, inputs=[*inputs, *others])
     maps = [read_map(path, pixel_size) for path in inputs]
     compute = compute_for(device, threads)
-    fsc = _half_map_fsc(maps, inputs, compute)
+    notes = check_halves(maps[0], maps[1], (str(inputs[0]), str(inputs[1]))) if len(maps) == 2 else ()
+    fsc = _half_map_fsc(maps, compute)
     prepare_folder(output)
-    work = _Work(plugin, settings, mask, local_resolution, fsc, shell_scale, fsc_cutoff, compute, pictures)
+    work = _Work(
+        plugin,
+        settings,
+        mask,
+        rescale_mask,
+        pixel_size is None,
+        local_resolution,
+        fsc,
+        shell_scale,
+        fsc_cutoff,
+        compute,
+        pictures,
+        notes,
+    )
     for index, (path, half_map, target) in enumerate(zip(inputs, maps, targets, strict=True)):
         other = maps[1 - index] if len(maps) > 1 else None
         _regularize_one(path, half_map, other, target, work)
 
 
-def _half_map_fsc(maps: list[HalfMap], paths: list[Path], compute: Compute) -> npt.NDArray[np.float64] | None:
-    """Return the FSC of two half-maps after checking that they belong together; None for one map."""
+def _half_map_fsc(maps: list[HalfMap], compute: Compute) -> npt.NDArray[np.float64] | None:
+    """Return the FSC of two half-maps; None for one map."""
     if len(maps) < 2:
         return None
     first, second = maps
-    if first.box != second.box:
-        raise MapError(f"{paths[0]} is {first.box}³ voxels, but {paths[1]} is {second.box}³.")
-    if abs(first.pixel_size_angstrom - second.pixel_size_angstrom) > 1e-3 * first.pixel_size_angstrom:
-        raise MapError(
-            f"{paths[0]} has {first.pixel_size_angstrom:g} Å/px, but {paths[1]} has "
-            f"{second.pixel_size_angstrom:g} Å/px; give the right one with --pixel-size."
-        )
     shells = Shells(first.box, compute)
     return fourier_shell_correlation(shells.spectrum(first.density), shells.spectrum(second.density), shells)
 
@@ -120,16 +135,12 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     record = Record(input=str(path), outcome="regularized", reason="asked for on the command line")
     record.box, record.pixel_size_angstrom = half_map.box, half_map.pixel_size_angstrom
     record.device = work.compute.name
+    record.warnings += [*half_map.notes, *work.notes]
     name = work.regularizer.name
     record.regularizer = {"name": name, "version": work.regularizer.version, "settings": work.settings}
-    mask_values = None
-    if work.regularizer.uses_mask:
-        mask_values, record.mask = find_mask(str(work.mask or ""), half_map, SearchState(), Path.cwd())
-    elif work.mask:
-        record.warnings.append(f"{name} uses no mask: {work.mask} was not read")
-    resolution = read_map(work.local_resolution, half_map.pixel_size_angstrom) if work.local_resolution else None
-    if resolution is not None and resolution.box != half_map.box:
-        raise MapError(f"{work.local_resolution} is {resolution.box}³ voxels, but {path} is {half_map.box}³.")
+    mask_values = _mask(half_map, record, work)
+    resolution = _local_resolution(path, half_map, work)
+    record.warnings += resolution.notes if resolution is not None else ()
     with progress_bar() as progress:
         context = Context(
             settings=work.settings,
@@ -154,6 +165,36 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     console.print(f"{target}: {'; '.join(told)}", highlight=False)
     for warning in record.warnings:
         console.print(f"  [yellow]warning:[/] {warning}", highlight=False)
+
+
+def _mask(half_map: HalfMap, record: Record, work: _Work) -> npt.NDArray[np.float32] | None:
+    """Return the mask, given or made, if the regularizer uses one; tell the record which."""
+    if not work.regularizer.uses_mask:
+        if work.mask:
+            record.warnings.append(f"{work.regularizer.name} uses no mask: {work.mask} was not read")
+        return None
+    found, record.mask = find_mask(
+        str(work.mask or ""),
+        half_map,
+        SearchState(),
+        Path.cwd(),
+        warn=record.warnings.append,
+        rescale=work.rescale_mask,
+        trust_header=work.trust_headers,
+    )
+    return found
+
+
+def _local_resolution(path: Path, half_map: HalfMap, work: _Work) -> HalfMap | None:
+    """Return the local resolution that was given, if one was; on the map's grid."""
+    if work.local_resolution is None:
+        return None
+    found = read_companion(
+        work.local_resolution, half_map.pixel_size_angstrom, str(path), trust_header=work.trust_headers
+    )
+    if found.box != half_map.box:
+        raise MapError(f"{work.local_resolution} is {found.box}³ voxels, but {path} is {half_map.box}³.")
+    return found
 
 
 def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record, work: _Work) -> Regularized:

@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from extrecon.cli.console import OverwriteOption, PixelSizeOption, console, prepare_folder, refuse_to_overwrite
+from extrecon.cli.console import (
+    OverwriteOption,
+    PixelSizeOption,
+    RescaleMaskOption,
+    console,
+    prepare_folder,
+    refuse_to_overwrite,
+)
 from extrecon.errors import UsageError
 
 
@@ -18,6 +25,7 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
     second: Annotated[Path | None, typer.Argument(metavar="[HALF2]", help="The second half-map.")] = None,
     mask: Annotated[Path | None, typer.Option(metavar="MASK.mrc", help="0 to 1; else made from the map.")] = None,
+    rescale_mask: RescaleMaskOption = False,
     truth: Annotated[Path | None, typer.Option(metavar="MAP.mrc", help="The true map.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="PDB|CIF", help="Atoms in the map's frame.")] = None,
     true_poses: Annotated[Path | None, typer.Option(metavar="STAR", help="True poses, for a JOB.")] = None,
@@ -46,7 +54,7 @@ def command(
     )
     targets = [output / f"validation.{kind}" for kind in ("json", "png", "html")]
     refuse_to_overwrite(targets, overwrite=overwrite, inputs=[])
-    scores = score(read_inputs(files, pixel_size, symmetry))
+    scores = score(read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask))
     prepare_folder(output)
     paths = write_report(output, scores, f"Validation of {first.name}")
     shown = Table("score", "value", "meaning", box=None)
@@ -54,3 +62,5 @@ def command(
         shown.add_row(*row)
     console.print(shown)
     console.print(f"{paths[-1]}", highlight=False)
+    for warning in scores["warnings"]:
+        console.print(f"  [yellow]warning:[/] {warning}", highlight=False)

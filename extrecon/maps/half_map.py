@@ -22,13 +22,16 @@ class HalfMap:
     density : (n, n, n) float array, axes z, y, x; the particle's origin is at voxel ``n // 2``
     pixel_size_angstrom : edge of a voxel, Å
     origin_angstrom : MRC header origin x, y, z, Å; kept so that a result overlays its input in a viewer
-    start_voxel : MRC header nxstart, nystart, nzstart, kept for the same reason
+    start_voxel : index of the first voxel along x, y, z (MRC header nxstart, nystart, nzstart where columns run
+        along x), kept for the same reason
+    notes : sentences for the user on what was odd about the file it was read from
     """
 
     density: FloatArray
     pixel_size_angstrom: float
     origin_angstrom: tuple[float, float, float] = (0.0, 0.0, 0.0)
     start_voxel: tuple[int, int, int] = (0, 0, 0)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.density.shape

@@ -85,6 +85,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("device", "auto", "Where to compute: auto, cpu, cuda or cuda:N.", metavar="DEVICE"),
     Option("threads", 0, "CPU threads; 0: half the machine's cores, or all that RELION was bound to.", metavar="N"),
     Option("mask", "", "Particle mask, 0 to 1; else RELION's, else one made from the map.", metavar="MASK.mrc"),
+    Option("rescale-mask", False, "Rescale a mask stored as bytes (0 to 127, 0 to 255, -128 to 127) to 0 to 1."),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
     Option("remove-accumulators", False, "Remove RELION's accumulators of this call after success."),

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.errors import InputError, MapError, UsageError
+from extrecon.errors import InputError, UsageError
 from extrecon.maps import HalfMap, read_map
+from extrecon.maps.agreement import check_halves
+from extrecon.maps.mask import MaskGrid, read_mask
+from extrecon.maps.mrc import read_companion
 from extrecon.record import regularizer_of
 
 
@@ -50,6 +53,7 @@ class Inputs:
     ----------
     names : of the files, for the report
     regularizers : that changed the half-maps before, if that is known
+    notes : sentences on what was odd about the files
     """
 
     map: HalfMap
@@ -63,6 +67,7 @@ class Inputs:
     true_poses: Path | None = None
     local_resolution: HalfMap | None = None
     symmetry: str = "C1"
+    notes: Sequence[str] = ()
 
 
 def find_files(first: Path, second: Path | None) -> Files:
@@ -97,43 +102,60 @@ def from_job(folder: Path) -> tuple[Path, list[Path], Path]:
     return final, [path for path in halves if path.exists()], finals[0]
 
 
-def read_inputs(files: Files, pixel_size_angstrom: float | None, symmetry: str) -> Inputs:
+def read_inputs(
+    files: Files, pixel_size_angstrom: float | None, symmetry: str, *, rescale_mask: bool = False
+) -> Inputs:
     """Read everything.
 
     Parameters
     ----------
-    pixel_size_angstrom : in place of that of the headers of map and half-maps
+    pixel_size_angstrom : in place of that of the headers
     symmetry : point group of the poses
+    rescale_mask : take a mask of bytes for what it looks like
 
     Raises
     ------
-    MapError : a map cannot be read, or the half-maps differ in size.
+    MapError : a map cannot be read, the maps differ in box or pixel size, or the half-maps are one map.
     """
+    trusted = pixel_size_angstrom is None
     halves = [read_map(path, pixel_size_angstrom) for path in files.halves]
     pair = (halves[0], halves[1]) if len(halves) == 2 else None
-    whole = _mean(halves) if files.map is None else read_map(files.map, pixel_size_angstrom)
-
-    def other(path: Path | None) -> HalfMap | None:
-        return None if path is None else read_map(path, whole.pixel_size_angstrom)
-
-    mask = other(files.mask)
+    notes = [] if pair is None else [*check_halves(*pair, (str(files.halves[0]), str(files.halves[1])))]
+    whole = _whole(files.map, halves, pixel_size_angstrom)
+    grid = MaskGrid("the map", whole.box, whole.pixel_size_angstrom, trusted)
+    mask = None if files.mask is None else read_mask(files.mask, grid, rescale=rescale_mask)
+    truth, local_resolution = (
+        None if path is None else read_companion(path, whole.pixel_size_angstrom, "the map", trust_header=trusted)
+        for path in (files.truth, files.local_resolution)
+    )
+    for each in (*halves, whole, mask, truth, local_resolution):
+        notes += each.notes if each is not None else ()
     return Inputs(
         map=whole,
         names=files.names(),
         regularizers=sorted({name for half in files.halves if (name := regularizer_of(half))}),
         halves=pair,
         mask=None if mask is None else mask.density,
-        truth=other(files.truth),
+        truth=truth,
         model=files.model,
         poses=files.poses,
         true_poses=files.true_poses,
-        local_resolution=other(files.local_resolution),
+        local_resolution=local_resolution,
         symmetry=symmetry,
+        notes=list(dict.fromkeys(notes)),  # the halves' mean has those of the first half
     )
+
+
+def _whole(path: Path | None, halves: Sequence[HalfMap], pixel_size_angstrom: float | None) -> HalfMap:
+    """Return the map that is scored: that of a file, which must be on the half-maps' grid, or the halves' mean."""
+    if path is None:
+        return _mean(halves)
+    if not halves:
+        return read_map(path, pixel_size_angstrom)
+    trusted = pixel_size_angstrom is None
+    return read_companion(path, halves[0].pixel_size_angstrom, "its half-map", trust_header=trusted)
 
 
 def _mean(halves: Sequence[HalfMap]) -> HalfMap:
     first, second = halves
-    if first.box != second.box:
-        raise MapError(f"The half-maps differ in size: {first.box}³ and {second.box}³ voxels.")
     return first.with_density(np.asarray((first.density + second.density) / 2))

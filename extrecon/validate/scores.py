@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from extrecon.atoms.scattering import keep_frame, read_structure, scattering_map
+from extrecon.atoms.frame import place_in_map
+from extrecon.atoms.scattering import read_structure, scattering_map
 from extrecon.errors import InputError, MapError, StarError, UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
@@ -45,6 +46,7 @@ def score(given: Inputs) -> Scores:
     scores: Scores = {
         "inputs": dict(given.names),
         "regularized_by": list(given.regularizers),
+        "warnings": list(given.notes),
         "box": given.map.box,
         "pixel_size_angstrom": given.map.pixel_size_angstrom,
     }
@@ -57,7 +59,7 @@ def score(given: Inputs) -> Scores:
         scores["truth"] = _against(given.map, np.asarray(given.truth.density, np.float64), mask)
     if given.model is not None:
         model = read_structure(given.model)
-        keep_frame(model, given.map.box, given.map.pixel_size_angstrom)
+        place_in_map(model, given.map, str(given.model))
         density = scattering_map(model, given.map.box, given.map.pixel_size_angstrom)
         scores["model"] = _against(given.map, density, mask) | _q(given.map, model)
     if given.poses is not None and given.true_poses is not None:
@@ -76,6 +78,8 @@ def score(given: Inputs) -> Scores:
 def _check_sizes(given: Inputs, mask: npt.NDArray[np.floating[Any]]) -> None:
     n = given.map.box
     others = {"the mask": mask.shape[0], "the truth": given.truth.box if given.truth else n}
+    if given.local_resolution is not None:
+        others["the local resolution"] = given.local_resolution.box
     if given.halves is not None:
         others |= {"half-map 1": given.halves[0].box, "half-map 2": given.halves[1].box}
     for name, size in others.items():

@@ -16,6 +16,7 @@ from extrecon.fourier.masks import particle_mask, radius_px
 from extrecon.fourier.shells import Shells, cutoff_shell, power
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
+from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer, Setting
 from regularizers.blend import blended, flattened
 from regularizers.cnn import weights
@@ -24,6 +25,7 @@ from regularizers.cnn.resample import resampled
 from regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
 
 _LEAST_SOLVENT = 0.05
+_OUTSIDE = 0.5
 _FEWEST_SHELLS = 3
 _TRAINED_VOXELS_ANGSTROM = (0.9, 4.2)
 _WITHOUT_FSC = "estimated from the solvent"
@@ -99,7 +101,10 @@ class Cnn(Regularizer):
         facts = denoised.facts | {"weights": str(loaded.path), "weights_sha256": loaded.sha256, "fsc": origin}
         confidence = trust(denoised.density, denoised.expected_error)
         density, done = _finished(denoised.density, confidence, half_map, fsc, context)
-        return Regularized(density, facts | done, {"confidence": confidence}, _beyond_training(half_map))
+        warnings = _beyond_training(half_map)
+        if origin == _WITHOUT_FSC:
+            warnings += _masked(half_map)
+        return Regularized(density, facts | done, {"confidence": confidence}, warnings)
 
 
 def _beyond_training(half_map: HalfMap) -> list[str]:
@@ -109,6 +114,14 @@ def _beyond_training(half_map: HalfMap) -> list[str]:
     if finest <= size <= coarsest:
         return []
     return [f"the network was trained on voxels of {finest} to {coarsest} Å; these have {size:.3g} Å"]
+
+
+def _masked(half_map: HalfMap) -> list[str]:
+    """Warn of a map whose resolution should be told from the noise around the particle, where there is none."""
+    mask = particle_mask(HalfMap(half_map.density, half_map.pixel_size_angstrom))
+    around = (mask < _OUTSIDE) & inscribed_sphere(half_map.box)
+    told = masked_map_sentence(half_map.density, around)
+    return [told] if told else []
 
 
 def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Context) -> Denoised:

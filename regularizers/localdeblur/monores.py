@@ -19,6 +19,7 @@ from extrecon.fourier.block_transform import radially_filtered
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.filter_bank import bounding_block
 from extrecon.maps.half_map import FloatArray
+from extrecon.maps.solvent import masked_map_sentence
 from extrecon.regularizer import Progress, no_progress
 from regularizers.localdeblur.bands import nearest_index
 from regularizers.localdeblur.monogenic import MonogenicAmplitude, Region, gaussian
@@ -101,7 +102,7 @@ def local_resolution(
 
     Raises
     ------
-    RegularizerError : no signal voxel, or no noise voxel, to compare.
+    RegularizerError : no signal voxel, or no noise voxel, to compare, or a masked map.
     """
     progress("local resolution", 0.0)
     labels, limit = label_voxels(volume, mask)
@@ -112,7 +113,7 @@ def local_resolution(
         _refine(labels, amplitude, compute)
     signal = labels == SIGNAL
     noise_voxels = labels == NOISE if noise is None else labels >= NOISE
-    _check_voxels(signal, noise_voxels)
+    _check_voxels(signal, noise_voxels, volume if noise is None else noise)
     noise_amplitude = None if noise is None else MonogenicAmplitude(compute, noise, settings.dtype, finest_shell)
     meter = _Meter(amplitude, noise_amplitude, Region(compute, signal), Region(compute, noise_voxels), settings)
     values, used, ending = _sweep(meter, levels, settings, progress)
@@ -181,7 +182,8 @@ def _refine(labels: npt.NDArray[np.int8], amplitude: MonogenicAmplitude, compute
     labels[signal] = np.where(of_signal < threshold, NOISE, SIGNAL)
 
 
-def _check_voxels(signal: npt.NDArray[np.bool_], noise: npt.NDArray[np.bool_]) -> None:
+def _check_voxels(signal: npt.NDArray[np.bool_], noise: npt.NDArray[np.bool_], of_noise: FloatArray) -> None:
+    """Refuse to measure where there is nothing to measure, or no noise in the map that should tell it."""
     if not signal.any():
         raise RegularizerError(
             "MonoRes: nothing inside the mask stands out from the solvent; is the mask in place?"
@@ -190,6 +192,8 @@ def _check_voxels(signal: npt.NDArray[np.bool_], noise: npt.NDArray[np.bool_]) -
         raise RegularizerError(
             "MonoRes: the mask leaves no solvent to measure the noise in; give a tighter mask, or both halves."
         )
+    if told := masked_map_sentence(of_noise, noise):
+        raise RegularizerError(told)
 
 
 def sweep_levels(box: int, pixel_size_angstrom: float, settings: MonoResSettings) -> list[tuple[int, float]]:

@@ -11,6 +11,7 @@ import numpy as np
 from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
+from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
 from regularizers.blend import BLEND, blended, flattened, weights_from_fsc
 from regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
@@ -92,10 +93,8 @@ class LocalDeblur(Regularizer):
         resolution, facts, warnings = _resolution(half_map, context)
         inside = resolution > 0
         sigma_outside = _sample_deviation(half_map.density[~inside])
-        if sigma_outside == 0.0:
-            warnings.append(
-                "The map is constant outside the particle, so nothing tells the noise: try another mask."
-            )
+        if told := masked_map_sentence(half_map.density, ~inside & inscribed_sphere(half_map.box)):
+            warnings.append(told)
         quartiles = [round(float(q), 3) for q in np.percentile(resolution[inside], [25, 50, 75])]
         settings = _deblur_settings(context, quartiles[1])
         deblurred = _deblur(half_map, resolution, sigma_outside, settings, context)

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from extrecon.errors import RegularizerError
 from extrecon.maps.half_map import FloatArray
+from extrecon.maps.solvent import MOST_CONSTANT, constant_share
 
 NOISE_BOX_FRACTION = 0.1
 CONFIDENCE = 0.99
@@ -45,9 +46,15 @@ def noise_at_rim(density: FloatArray) -> Noise:
     low, high = slice(0, edge), slice(box - edge, box)
     places = [(middle, middle, low), (middle, middle, high), (middle, low, middle), (middle, high, middle)]
     values = np.concatenate([density[place].ravel() for place in places]).astype(np.float64)
+    rim = np.zeros(density.shape, dtype=np.bool_)
+    for place in places:
+        rim[place] = True
     noise = Noise(float(values.mean()), float(values.std(ddof=1)))
-    if noise.deviation == 0.0:
-        raise RegularizerError("The map's rim is constant, so nothing tells the noise: give a mask.")
+    if noise.deviation == 0.0 or constant_share(density, rim) > MOST_CONSTANT:
+        raise RegularizerError(
+            "The map's rim is constant, as in a masked map, so nothing tells the noise: give the unmasked map, "
+            "or a mask."
+        )
     return noise
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from extrecon.errors import RegularizerError
-from extrecon.maps import HalfMap, read_map
+from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
+from extrecon.maps.mrc import read_companion
 from regularizers.profile.model_map import model_map
 
 
-def reference_density(map_path: str, model_path: str, half_map: HalfMap) -> tuple[FloatArray, str]:
-    """Return the reference on the half-map's grid, and what it is.
+def reference_density(map_path: str, model_path: str, half_map: HalfMap) -> tuple[FloatArray, str, list[str]]:
+    """Return the reference on the half-map's grid, what it is, and what was odd about it.
 
     Parameters
     ----------
@@ -27,8 +28,8 @@ def reference_density(map_path: str, model_path: str, half_map: HalfMap) -> tupl
     if map_path and model_path:
         raise RegularizerError("Give a reference map or a model, not both.")
     if model_path:
-        return model_map(Path(model_path), half_map), f"model {model_path}"
-    reference = read_map(Path(map_path), half_map.pixel_size_angstrom)
+        return model_map(Path(model_path), half_map), f"model {model_path}", []
+    reference = read_companion(Path(map_path), half_map.pixel_size_angstrom, "the map")
     if reference.box != half_map.box:
         raise RegularizerError(
             f"The reference {map_path} is {reference.box}³ voxels, but the map is {half_map.box}³; "
@@ -36,4 +37,4 @@ def reference_density(map_path: str, model_path: str, half_map: HalfMap) -> tupl
         )
     if not np.ptp(reference.density) > 0:
         raise RegularizerError(f"The reference {map_path} is constant.")
-    return reference.density, f"map {map_path}"
+    return reference.density, f"map {map_path}", list(reference.notes)

@@ -13,6 +13,7 @@ from extrecon.errors import RegularizerError
 from extrecon.fourier.lattice import Lattice, LatticeFactors
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
+from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
 from regularizers.blend import BLEND, blended, flattened, weights_from_fsc
 from regularizers.profile import model_free
@@ -83,6 +84,7 @@ class Profile(Regularizer):
         _check_reference_allowed(context)
         mask, facts, maps = _mask(half_map, context)
         case = _Case.of(half_map, mask, context)
+        warnings = case.warnings()
         found = _with_reference(case) if _has_reference(context) else _without_reference(case)
         scaled = case.scaled(found.factors)
         facts |= found.facts | {
@@ -93,7 +95,7 @@ class Profile(Regularizer):
         if context.inside_refinement or context.settings["blend"] == "fsc":
             scaled, blend = _blended(scaled, half_map, mask, context)
             facts["blend"] = blend
-        return Regularized(scaled, facts, maps | found.maps, found.warnings, found.curves(case))
+        return Regularized(scaled, facts, maps | found.maps, warnings + found.warnings, found.curves(case))
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,12 @@ class _Case:
     def frequency_per_angstrom(self) -> npt.NDArray[np.float64]:
         """Of the windows' shells, (half + 1,)."""
         return np.arange(self.window.half + 1) / self.window_angstrom
+
+    def warnings(self) -> list[str]:
+        """Return what to tell of a map whose noise cannot be measured."""
+        around = ~self.inside & inscribed_sphere(self.half_map.box)
+        told = masked_map_sentence(self.half_map.density, around)
+        return [told] if told else []
 
     def noise(self) -> npt.NDArray[np.float64]:
         """Return the solvent's mean amplitude in each shell."""
@@ -221,7 +229,7 @@ class _Scaling:
 def _with_reference(case: _Case) -> _Scaling:
     """Bring the windows to a reference's profiles; round windows are also weighted for their noise."""
     given = case.context.settings
-    density, what = reference_density(str(given["reference"]), str(given["model"]), case.half_map)
+    density, what, notes = reference_density(str(given["reference"]), str(given["model"]), case.half_map)
     own, wanted = case.profiles(case.half_map.density), case.profiles(density)
     factors = ratio(wanted, own)
     facts: dict[str, Any] = {"reference": what, "reference_used": True}
@@ -230,7 +238,7 @@ def _with_reference(case: _Case) -> _Scaling:
         finest = case.finest_angstrom(own, noise)
         factors *= trust(own, noise, case.frequency_per_angstrom, finest).astype(np.float32)
         facts["finest_angstrom"] = round(finest, 2)
-    return _Scaling(own, wanted, factors, facts, {}, [])
+    return _Scaling(own, wanted, factors, facts, {}, notes)
 
 
 def _without_reference(case: _Case) -> _Scaling:

@@ -232,9 +232,12 @@ def test_a_small_region_of_the_wrong_hand_is_not_promised_to_be_found() -> None:
         guarded(np.roll(plain[:, :, ::-1], 1, axis=2), plain)
 
 
-def test_signal_shells_without_an_fsc_hold_most_of_the_power() -> None:
-    found = safeguards.last_signal_shell(None, np.array([50.0, 8.0, 1.0, 0.5, 0.3, 0.2]))
-    assert found == 2
+def test_signal_shells_without_an_fsc_stand_above_the_noise() -> None:
+    points = np.arange(9) ** 2
+    noise, signal = np.full(9, 3.0), np.array([500.0, 90, 40, 9, 3.5, 2, 0.1, 0, 0])
+    assert safeguards.last_signal_shell(None, points * (noise + signal)) == 4
+    assert safeguards.last_signal_shell(None, points[:6] * signal[:6]) == 3  # without noise, nearly all of them
+    assert safeguards.last_signal_shell(None, points * noise) == 2
     assert safeguards.last_signal_shell(np.array([1, 1, 0.6, 0.4, 0.9, 0.0]), np.ones(6)) == 2
     assert safeguards.last_signal_shell(np.array([1, 0.2, 0.1, 0.1, 0.1, 0.0]), np.ones(6)) == 2
     assert safeguards.last_signal_shell(np.ones(6), np.ones(6)) == 4
