@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the hook and return its exit code."""
     open_what_is_closed()
     try:
-        working_directory = Path.cwd()
+        working_directory = _working_directory()
         star, options = parse(sys.argv[1:] if arguments is None else arguments, os.environ, working_directory)
     except UsageError as error:
         say_error(str(error))
@@ -36,6 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from extrecon.call.supervisor import Supervisor
 
     return Supervisor(star, options, working_directory, served_by).run()
+
+
+def _working_directory() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(f"the working directory cannot be used: {error.strerror}.") from error
 
 
 if __name__ == "__main__":

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from extrecon.maps import read_map
+from extrecon.system.files import replacing
 from tests.jobs import FAILING_CALLS, JobFiles, write_job
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -195,3 +197,218 @@ def test_the_help_lists_every_option() -> None:
     )
     for option in OPTIONS:
         assert f"--{option.name}" in told.stdout
+
+
+def does(code: str) -> list[str]:
+    return ["--regularizer", "does", "--set", f"do={code}"]
+
+
+ENDINGS = {
+    "exits": ("os._exit(7)", "ended itself with code 7"),
+    "exits as if all were well": ("os._exit(0)", "ended itself with code 0"),
+    "dies of a signal without a name": ("os.kill(os.getpid(), 40)", "was killed by signal 40"),
+    "closes everything it finds, and exits": ("os.closerange(0, 99); os._exit(0)", "ended itself with code 0"),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_map_means_0_however_the_work_ends(ending: str, tmp_path: Path) -> None:
+    code, told = ENDINGS[ending]
+    files = write_job(tmp_path)
+    ran = call(files, *does(code))
+    assert ran.returncode == 0
+    assert f"WARNING: PLAIN MAP RETURNED (the regularizing process {told}" in ran.stdout
+    assert outcome(files) == "fallback"
+    assert read_map(files.result).density.any()
+    assert litter(files) == []
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_and_no_map_means_another_code(ending: str, tmp_path: Path) -> None:
+    code, told = ENDINGS[ending]
+    files = write_job(tmp_path)
+    ran = call(files, *does(code), "--on-error", "fail")
+    assert ran.returncode == 8
+    assert f"no map returned: the regularizing process {told}" in ran.stderr
+    assert outcome(files) == "failed"
+    assert not files.result.exists()
+
+
+def test_a_map_of_an_earlier_attempt_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    call(files, "--apply", "never")
+    assert files.result.exists()
+    files.folder.chmod(0o500)  # nothing can be removed or written now
+    try:
+        ran = subprocess.run(
+            ["setpriv", "--reuid=65534", "--clear-groups", HOOK, "--gate-wait", "0", files.star.name],
+            cwd=files.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        files.folder.chmod(0o700)
+    assert ran.returncode != 0
+
+
+NEVER_RETURNS = {
+    "sleeps": "import time; time.sleep(1e6)",
+    "works": "import signal; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 14, 15)]\nwhile True: pass",
+    "has stopped itself": "os.kill(os.getpid(), 19)",
+    "sleeps behind a closed pipe": "import time; os.closerange(3, 99); time.sleep(1e6)",
+}
+
+
+@pytest.mark.parametrize("way", NEVER_RETURNS)
+def test_a_regularizer_that_never_returns_has_its_time(way: str, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    start = time.monotonic()
+    ran = call(files, *does(NEVER_RETURNS[way]), "--time-limit", "0.5")
+    assert time.monotonic() - start < 20
+    assert ran.returncode == 0
+    assert "PLAIN MAP RETURNED (the regularizer took longer than --time-limit 0.5 s)" in ran.stdout
+    assert "--time-limit" in json.loads(files.record.read_text())["reason"]
+
+
+def test_a_plain_call_has_no_time_limit(tmp_path: Path) -> None:
+    files = write_job(tmp_path, order=2)
+    assert call(files, "--time-limit", "0.000001").returncode == 0
+    assert outcome(files) == "plain"
+
+
+def test_a_job_that_is_told_to_abort_is_not_held_up(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process = subprocess.Popen(
+        [HOOK, "--gate-wait", "0", "--regularizer", "sleeps", files.star.name],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(tmp_path / "asleep")
+    (tmp_path / "RELION_JOB_ABORT_NOW").touch()
+    start = time.monotonic()
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - start < 5
+    assert process.returncode == 0
+    assert "PLAIN MAP RETURNED (RELION was told to abort the job (RELION_JOB_ABORT_NOW))" in output
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def started(files: JobFiles, *options: str, before: Any = None) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [HOOK, "--gate-wait", "0", *options, files.star.name],
+        cwd=files.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=before,  # noqa: PLW1509  this program has one thread
+        start_new_session=True,
+    )
+    wait_for(files.folder / "waiting")
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_was_ignored_before_stays_ignored(number: signal.Signals, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process = started(files, "--regularizer", "waits", before=lambda: signal.signal(number, signal.SIG_IGN))
+    for _ in range(3):
+        process.send_signal(number)
+    os.killpg(process.pid, number)  # as a closing terminal does
+    (tmp_path / "go").touch()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert outcome(files) == "regularized"
+
+
+def test_blocked_signals_of_the_caller_do_not_reach_the_work(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    blocked = set(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP}
+    code = "import signal; r = R(smooth(d), facts={'blocked': list(signal.pthread_sigmask(signal.SIG_BLOCK, []))})"
+    ran = subprocess.run(
+        [HOOK, "--gate-wait", "0", *does(code), files.star.name],
+        cwd=tmp_path,
+        check=True,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked),
+    )
+    assert ran.returncode == 0
+    assert json.loads(files.record.read_text())["facts"] == {"blocked": []}
+
+
+def test_children_that_are_reaped_unseen_do_not_confuse_it(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    ran = subprocess.run(
+        [HOOK, "--gate-wait", "0", *does("os._exit(7)"), files.star.name],
+        cwd=tmp_path,
+        check=False,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )
+    assert ran.returncode == 0
+    assert outcome(files) == "fallback"
+
+
+def test_a_stopped_hook_takes_its_map_away(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process = started(files, "--regularizer", "waits")
+    assert files.result.exists()
+    os.kill(int((tmp_path / "waiting").read_text()), signal.SIGSTOP)  # and its work hears nothing any more
+    process.terminate()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM" in output
+    assert not files.result.exists()
+    assert outcome(files) == "failed"
+    assert litter(files) == []
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    files = write_job(folder)
+    for options, expected in ((["--regularizer", "smooth"], "regularized"), (does("os._exit(7)"), "fallback")):
+        ran = subprocess.run(
+            [HOOK, "--gate-wait", "0", *options, str(files.star)],
+            cwd=tmp_path,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert outcome(files) == expected
+
+
+def test_a_deleted_working_directory_is_told(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    ran = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$0" x.star', HOOK],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 2
+    assert "the working directory cannot be used" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_temporary_files_do_not_follow_links_that_lie_in_wait(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    target = tmp_path / "map.mrc"
+    trap = tmp_path / f".map.mrc.{os.getpid()}.tmp"
+    trap.symlink_to(precious)
+    with replacing(target) as temporary:
+        assert temporary == trap
+        temporary.write_text("new")
+    assert precious.read_text() == "precious"
+    assert target.read_text() == "new"
+    assert not target.is_symlink()

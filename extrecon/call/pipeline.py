@@ -218,8 +218,8 @@ def _regularize_and_publish(call: Call, plain: npt.NDArray[np.float32], decision
     reason = record.reason
     if not call.fails_loudly:
         call.write(result, plain)
-        record.outcome = "unfinished"
-        call.write_record()
+    record.outcome = "unfinished"
+    call.write_record()
     try:
         if call.fails_loudly:
             call.write(kept, plain)

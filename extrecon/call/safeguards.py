@@ -19,8 +19,9 @@ cut off              nothing is left beyond two shells after the half-map FSC fa
 ===================  ===========================================================================================
 
 Shells hold signal up to where the half-map FSC falls under 1/2; where no FSC is known, up to where a Fourier point
-holds less than twice the power of one in the weakest shell: signal and noise are then equal. What is not promised: that each region by itself is right. A small region may come back
-altered, mirrored even, as long as the whole correlates; the plain map is always kept beside the result.
+holds less than twice the power of one in the weakest shell: signal and noise are then equal. What is not promised:
+that each region by itself is right. A small region may come back altered, mirrored even, as long as the whole
+correlates; the plain map is always kept beside the result.
 """
 
 from __future__ import annotations

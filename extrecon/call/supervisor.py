@@ -1,29 +1,38 @@
 """One call in this program: the work is done in a child process, and this one answers for it.
 
-A regularizer that is killed (by the out-of-memory killer, say) takes nothing with it: the plain map is on disk by
-then, and RELION goes on with it. Standard library only until the work starts.
+A regularizer that is killed (by the out-of-memory killer, say), that ends the process, or never ends, takes nothing
+with it: the plain map is on disk by then, and RELION goes on with it. Standard library only until the work starts.
 """
 
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from extrecon.call.fallback import after_death
+from extrecon.call.fallback import Aftermath
+from extrecon.call.limits import LOOK_SECONDS, Limits
 from extrecon.errors import ExtreconError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
-from extrecon.system.processes import die_with_parent
+from extrecon.system.processes import (
+    die_with_parent,
+    forget_inherited_signals,
+    name_of_signal,
+    signals_handled,
+)
 from extrecon.system.relion_log import say, say_error
 
-SIGNAL_EXIT_BASE = 128
-FORWARDED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+FIRST_REGULARIZER_STAGE = "load regularizer"
+_LAST_WORD_SECONDS = 5.0
+_AT_WORK, _ASIDE, _BACK, _LAST_WORD = b"R", b"A", b"B", b"="
 
 
 class Supervisor:
@@ -48,29 +57,153 @@ class Supervisor:
     def run(self) -> int:
         """Return the exit code for RELION."""
         _flush()
-        for number in FORWARDED_SIGNALS:
-            signal.signal(number, self._forward)
-        self._child = os.fork()
-        if self._child == 0:
-            for number in FORWARDED_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            die_with_parent()
-            os._exit(work(self.star, self.options, self.working_directory, served_by=self.served_by))
-        _, status = os.waitpid(self._child, 0)
-        code = os.waitstatus_to_exitcode(status)
-        if code >= 0 and self._received is None:
-            return code
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a child's end would be lost if it is ignored
+        aftermath = Aftermath(self.star, self.options)
+        reader, writer = os.pipe()
+        with signals_handled(self._stop):
+            self._child = os.fork()
+            if self._child == 0:
+                os.close(reader)
+                self._work(writer)
+            os.close(writer)
+            if self._received is not None:  # it came before there was a child to stop
+                self._kill()
+            told, ended = self._answer_for(reader)
+        os.close(reader)
+        if self._received is None and told.code is not None:
+            return aftermath.conclude(told.code, "")
         remove_temporary_files(self.star, self._child)
         if self._received is not None:
-            say_error(f"{self.star}: stopped by {signal.Signals(self._received).name}.")
-            return SIGNAL_EXIT_BASE + self._received
-        return after_death(self.star, self.options, signal.Signals(-code).name)
+            return aftermath.stopped(name_of_signal(self._received), self._received)
+        return aftermath.conclude(None, told.given_up or ended)
 
-    def _forward(self, number: int, _frame: FrameType | None) -> None:
+    def _work(self, writer: int) -> None:
+        """Be the child: do the work, tell its code, and end."""
+        forget_inherited_signals()
+        die_with_parent()
+        reports = _Reports(writer)
+        code = work(
+            self.star,
+            self.options,
+            self.working_directory,
+            served_by=self.served_by,
+            progress=reports.stage,
+            aside=reports.aside,
+        )
+        reports.tell(_LAST_WORD, code)
+        os._exit(code)
+
+    def _answer_for(self, reader: int) -> tuple[_Told, str]:
+        """Wait for the child's end, or end it; return what it told, and how it ended."""
+        told, limits = _Told(), Limits(self.star, self.options)
+        is_open = True
+        while True:
+            ready = select.select([reader] if is_open else [], [], [], _look_seconds(told))[0]
+            if ready:
+                is_open = told.hear(os.read(reader, 4096))
+            reason = limits.why_give_up(told.regularizing_seconds())
+            if reason is not None and told.code is None:
+                told.given_up = reason
+                self._kill()
+            elif told.silent_since_last_word() > _LAST_WORD_SECONDS:
+                self._kill()
+            # What a plugin has left running may hold the pipe open: its end is no condition.
+            pid, status = os.waitpid(self._child, 0 if told.given_up or self._received else os.WNOHANG)
+            if pid:
+                while is_open and select.select([reader], [], [], 0)[0]:
+                    is_open = told.hear(os.read(reader, 4096))
+                return told, _how_it_ended(status)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._received = number
         if self._child:
-            with suppress(ProcessLookupError):
-                os.kill(self._child, number)
+            self._kill()
+
+    def _kill(self) -> None:
+        # Not more politely: a process that is stopped hears nothing else.
+        with suppress(ProcessLookupError):
+            os.kill(self._child, signal.SIGKILL)
+
+
+class _Told:
+    """What the child has told so far.
+
+    Attributes
+    ----------
+    code : its exit code; None before its last word
+    given_up : why it was ended by us, if it was
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self.given_up: str | None = None
+        self._rest = b""
+        self._began: float | None = None
+        self._spent = 0.0
+        self._ended: float | None = None
+
+    def hear(self, data: bytes) -> bool:
+        """Take note of what was read; return whether more may come."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        now = time.monotonic()
+        for line in lines:
+            kind, value = line[:1], line[1:]
+            if kind == _LAST_WORD and value.isdigit():
+                self.code, self._ended = int(value), now
+            elif kind == _ASIDE and self._began is not None:
+                self._spent += now - self._began
+                self._began = None
+            elif kind in (_AT_WORK, _BACK) and self._began is None:
+                self._began = now
+        return bool(data)
+
+    def regularizing_seconds(self) -> float | None:
+        """Return how long the regularizer has been at work; None if it is not."""
+        return None if self._began is None else self._spent + time.monotonic() - self._began
+
+    def silent_since_last_word(self) -> float:
+        """Return for how long the child has had nothing left to do but end."""
+        return 0.0 if self._ended is None else time.monotonic() - self._ended
+
+
+class _Reports:
+    """The child's end: a few bytes about what it is doing."""
+
+    def __init__(self, writer: int) -> None:
+        self._writer = writer
+        self._is_regularizing = False
+
+    def tell(self, kind: bytes, value: int | None = None) -> None:
+        """Tell one thing; nobody may be there any more, or a plugin may have closed the pipe."""
+        with suppress(OSError):
+            os.write(self._writer, kind + (b"" if value is None else str(value).encode()) + b"\n")
+
+    def stage(self, name: str, _fraction: float) -> None:
+        """Tell when the regularizer's time begins."""
+        if name == FIRST_REGULARIZER_STAGE and not self._is_regularizing:
+            self._is_regularizing = True
+            self.tell(_AT_WORK)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Tell that what passes now is not the regularizer's time."""
+        self.tell(_ASIDE)
+        try:
+            yield
+        finally:
+            self.tell(_BACK)
+
+
+def _look_seconds(told: _Told) -> float:
+    """Return how long to wait for a word before looking at the limits again; after the last word, not long."""
+    return LOOK_SECONDS if told.code is None else 0.05
+
+
+def _how_it_ended(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return f"the regularizing process was killed by {name_of_signal(-code)}; was memory short?"
+    return f"the regularizing process ended itself with code {code}"
 
 
 def work(star: Path, options: Options, working_directory: Path, **how: Any) -> int:

@@ -21,6 +21,7 @@ from extrecon.daemon.place import Place
 from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
 from extrecon.daemon.warm_link import WarmLink
 from extrecon.errors import DaemonError
+from extrecon.system.processes import name_of_signal
 
 BEAT_SECONDS = 2.0
 SEND_SECONDS = 2.0
@@ -308,10 +309,9 @@ class Broker:
             return
         if job.cancelled:
             self._conclude(job, {"verdict": "cancelled"})
-        elif code < 0:
-            self._conclude(job, {"verdict": "died", "signal": signal.Signals(-code).name})
         else:
-            self._conclude(job, {"verdict": "lost", "reason": f"the daemon's process left with code {code}"})
+            how = f"was killed by {name_of_signal(-code)}" if code < 0 else f"ended itself with code {code}"
+            self._conclude(job, {"verdict": "died", "how": how})
 
     def _replace_warm(self) -> None:
         """Start another warm process, since it is gone and its runners with it, for the jobs that still wait."""

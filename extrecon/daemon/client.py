@@ -17,12 +17,14 @@ from pathlib import Path
 from types import FrameType
 
 import extrecon
+from extrecon.call.fallback import Aftermath
+from extrecon.call.limits import Limits
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
 from extrecon.errors import DaemonError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
-from extrecon.system.processes import start_time
+from extrecon.system.processes import STOPPING_SIGNALS, name_of_signal, signals_handled, start_time
 from extrecon.system.relion_log import say, say_error
 
 ANSWER_SECONDS = 10.0
@@ -32,7 +34,6 @@ CANCEL_SECONDS = 5.0
 ATTEMPTS = 3
 _POLL_SECONDS = 0.02
 _FIRST_WORD_SECONDS, _NEXT_WORD_SECONDS = 20.0, 60.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class _Stopped(BaseException):
@@ -50,39 +51,47 @@ def call(star: Path, options: Options, working_directory: Path) -> int:
     DaemonError : the daemon could not do it; nothing of the job runs any more.
     """
     client = _Call(star, options, working_directory)
-    with _signals_raise():
+    with signals_handled(_raise_stopped):
         try:
             return client.run()
         except _Stopped as stopped:
             client.cancel()
-            say_error(f"{star}: stopped by {signal.Signals(stopped.number).name}.")
-            return 128 + stopped.number
+            return client.aftermath.stopped(name_of_signal(stopped.number), stopped.number)
+        except _GaveUp as gave_up:
+            client.cancel()
+            return client.aftermath.conclude(None, gave_up.reason)
         finally:
             client.close()
 
 
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    def stop(number: int, _frame: FrameType | None) -> None:
-        for other in _SIGNALS:
-            signal.signal(other, signal.SIG_IGN)
-        raise _Stopped(number)
+def _raise_stopped(number: int, _frame: FrameType | None) -> None:
+    for other in STOPPING_SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise _Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+class _GaveUp(Exception):  # noqa: N818  a decision, not an error
+    """The regularizer has had its time."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class _Call:
-    """One job in the daemon's hands."""
+    """One job in the daemon's hands.
+
+    Attributes
+    ----------
+    aftermath : tells what the job has left behind
+    """
 
     def __init__(self, star: Path, options: Options, working_directory: Path) -> None:
         self.star = star
         self.options = options
         self.working_directory = working_directory
+        self.aftermath = Aftermath(star, options)
+        self._limits = Limits(star, options)
         self._channel: Channel | None = None
         self._runner: tuple[int, int] | None = None
 
@@ -149,6 +158,9 @@ class _Call:
             if "started" in message:
                 pid, ticks = message["started"]
                 self._runner = int(pid), int(ticks)
+            reason = self._limits.why_give_up(message.get("regularizing"))
+            if reason is not None:
+                raise _GaveUp(reason)
             waited = time.monotonic() - begin
             if message.get("waits_for") and waited > next_word:
                 say(f"extrecon {self.star.stem}: waiting for {waited:.0f} s: {message['waits_for']}")
@@ -157,14 +169,13 @@ class _Call:
     def _conclude(self, verdict: Message) -> int:
         kind, reason = verdict["verdict"], str(verdict.get("reason", "the daemon gave no reason"))
         if kind == "done":
-            return int(verdict["code"])
+            return self.aftermath.conclude(int(verdict["code"]), "")
         self._end_runner()
         if kind == "died":
-            from extrecon.call.fallback import after_death, plain_map_is_there
-
-            if plain_map_is_there(self.star):
-                return after_death(self.star, self.options, str(verdict["signal"]))
-            raise DaemonError(f"the daemon's process was killed by {verdict['signal']}")
+            how = f"the regularizing process {verdict['how']}"
+            if self.aftermath.regularizer_had_begun():
+                return self.aftermath.conclude(None, how)
+            raise DaemonError(f"the daemon's process {verdict['how']}")
         if verdict.get("traceback"):
             say_error(f"the daemon crashed:\n{verdict['traceback']}")
         raise DaemonError(reason)

@@ -13,7 +13,7 @@ The broker answers a job with ``{"accepted": true}``, then any number of ``{"bea
 
 =============  ===========================================================================================
 ``done``       with ``code``, the hook's exit code
-``died``       the runner was killed by ``signal``; the plain map may be on disk
+``died``       the runner was killed or ended itself, see ``how``; the plain map may be on disk
 ``lost``       the work came to nothing for ``reason``; the client should do it itself
 ``restart``    the broker ends itself for ``reason``; the client should start a new one
 ``cancelled``  as asked; nothing of the job runs any more

@@ -89,6 +89,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
     Option("remove-accumulators", False, "Remove RELION's accumulators of this call after success."),
+    Option("time-limit", 1800.0, "Seconds a regularizer may take, then the plain map; 0: any.", metavar="SECONDS"),
     Option("gate-wait", 5.0, "Seconds to wait for the files of the iteration before.", metavar="SECONDS"),
     Option("half-wait", 120.0, "Seconds to wait for the other half, if both are needed.", metavar="SECONDS"),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from extrecon.errors import OutputError
@@ -22,12 +22,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f"{temporary_prefix(path)}.{os.getpid()}.tmp")
     try:
+        # Made here, and by us: whoever opens it next must not follow a link that lay in wait under its name.
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666))
         yield temporary
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def temporary_prefix(path: Path) -> str:

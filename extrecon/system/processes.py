@@ -6,8 +6,10 @@ A process's number is used again after its end, so a start time belongs to each.
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -36,3 +38,41 @@ def die_with_parent() -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
+STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+@contextmanager
+def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have ``handler`` called for the signals that stop a program, but for those that it was started to ignore.
+
+    ``nohup`` and shells that put a job into the background start programs so.
+    """
+    wanted = [number for number in STOPPING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, found in before.items():
+            # None is a handler that Python did not install; it cannot be put back.
+            signal.signal(number, signal.SIG_DFL if found is None else found)
+
+
+def forget_inherited_signals() -> None:
+    """Make this process hear signals as a new program should: none blocked, ours handled no more.
+
+    What is ignored stays ignored.
+    """
+    for number in (*STOPPING_SIGNALS, signal.SIGALRM, signal.SIGCHLD):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def name_of_signal(number: int) -> str:
+    """Return a signal's name; real-time signals have none but their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

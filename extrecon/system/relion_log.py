@@ -19,10 +19,15 @@ def say(line: str) -> None:
     """Write one line."""
     # One write a line: two ranks share the log.
     with suppress(OSError):
-        os.write(1, f" {line}\n".encode())
+        os.write(1, _bytes(f" {line}\n"))
 
 
 def say_error(text: str) -> None:
     """Write an error's sentence, or its traceback."""
     with suppress(OSError):
-        os.write(2, f" extrecon: ERROR: {text}\n".encode())
+        os.write(2, _bytes(f" extrecon: ERROR: {text}\n"))
+
+
+def _bytes(text: str) -> bytes:
+    # A folder's name may hold any byte; what cannot be encoded is written as its escape.
+    return text.encode("utf-8", "backslashreplace")

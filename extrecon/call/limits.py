@@ -1,0 +1,43 @@
+"""When a regularizer has had its time. Standard library only.
+
+Whoever waits for the work looks at these, not the work itself: it may be stopped, or busy for ever.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from extrecon.options import Options
+
+LOOK_SECONDS = 1.0
+ABORT_FILE = "RELION_JOB_ABORT_NOW"
+"""RELION's window leaves it in the job's folder to have it abort; RELION itself looks between its own steps."""
+
+
+class Limits:
+    """What may end a regularizer early.
+
+    Parameters
+    ----------
+    star : the STAR file of the call
+    options : effective options
+    """
+
+    def __init__(self, star: Path, options: Options) -> None:
+        self._abort = star.with_name(ABORT_FILE)
+        self._seconds = options.number("time_limit")
+
+    def why_give_up(self, regularizing_seconds: float | None) -> str | None:
+        """Return why the regularizer should be ended now, if it should.
+
+        Parameters
+        ----------
+        regularizing_seconds : how long it has been at work; None if it is not: a plain map is always waited for
+        """
+        if regularizing_seconds is None:
+            return None
+        if self._abort.exists():
+            return f"RELION was told to abort the job ({ABORT_FILE})"
+        if 0 < self._seconds < regularizing_seconds:
+            return f"the regularizer took longer than --time-limit {self._seconds:g} s"
+        return None
