@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from extrecon import regularizer
 from extrecon.errors import OutputError
 from extrecon.options import Value, parse_settings
+
+if TYPE_CHECKING:  # NumPy may be what is broken, and `extrecon doctor` must still be able to say so
+    from extrecon import regularizer
 
 console = Console()
 errors = Console(stderr=True)

@@ -6,30 +6,35 @@ import os
 import platform
 import shlex
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import psutil
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from extrecon import __version__
-from extrecon.call.choice import check_choice
+from extrecon.cli import disk, progress
 from extrecon.cli.console import console
-from extrecon.cli.daemon import describe
-from extrecon.daemon import client
-from extrecon.daemon.place import find_place
 from extrecon.errors import DaemonError, ExtreconError, UsageError
-from extrecon.fourier.compute import available_cores, compute_for
-from extrecon.options import OPTIONS, Options
-from extrecon.options.command_line import parse
-from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, Regularizer, available, load
-from extrecon.relion.program import relion_version
+from extrecon.relion.program import VARIABLE, is_open_mpi, relion_version
 
-VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
+# What may lack a package or be broken is imported by the check that needs it, so that it becomes that check's line.
+
 OLDEST_RELION = (3, 1)
+INFINIBAND = Path("/sys/class/infiniband")
+_FORK_VARIABLES = ("RDMAV_FORK_SAFE", "IBV_FORK_SAFE")
+_WARNS_OF_FORKS = "OMPI_MCA_mpi_warn_on_fork"
+_EXAMPLE_BOX, _EXAMPLE_PADDING = 512, 2.0
+_FILES_AN_ITERATION = 6  # three accumulators a half
+_IMPORT_SECONDS = 120.0
+_ITERATIONS = 30  # of a usual refinement
 
 _COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
 
@@ -52,44 +57,108 @@ class Finding:
     advice: str = ""
 
 
-def command() -> None:
-    """Check Python, torch, the device, RELION, the variable and the regularizers, and say what to do."""
-    findings = list(examine())
+def command(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[JOBDIR]", help="A refinement, for its box; [the working directory]")
+    ] = None,
+) -> None:
+    """Check Python, torch, the device, RELION, the variable, the disk and the regularizers, and say what to do."""
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder.")
+    findings = list(examine(folder))
     table = Table(title=f"extrecon {__version__}", title_justify="left")
     for column in ("", "found", "what to do"):
         table.add_column(column, overflow="fold")
     for finding in findings:
-        colour = _COLOURS[finding.state]
-        table.add_row(f"[{colour}]{finding.what}[/]", finding.found, finding.advice)
+        # Not as markup: what was found may hold any brackets.
+        table.add_row(Text(finding.what, _COLOURS[finding.state]), Text(finding.found), Text(finding.advice))
     console.print(table)
-    if not _hook_words():
-        console.print(f"Before RELION:\n{export_line()}", highlight=False, soft_wrap=True)
+    if not _names_the_hook(_hook_words()):
+        console.print(f"Before RELION:\n{export_line()}", highlight=False, soft_wrap=True, markup=False)
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
 
-def examine() -> Iterator[Finding]:
-    """Look at each thing in turn."""
-    yield Finding("Python", "good", f"{platform.python_version()}, {available_cores()} cores for this process")
-    yield _torch()
-    yield _device()
-    yield _relion()
-    yield _mpi()
-    yield _variable()
-    yield from _options()
-    yield _daemon()
-    yield from _plugins()
+def examine(folder: Path | None = None) -> Iterator[Finding]:
+    """Look at each thing in turn; a check that falls over is a line itself.
+
+    Parameters
+    ----------
+    folder : of a refinement, whose box tells what its accumulators take; None for the working directory
+    """
+    yield from _guarded("Python", _python)
+    yield from _guarded("folder", _working_directory)
+    yield from _guarded("torch", _torch)
+    yield from _guarded("device", _device)
+    yield from _guarded("RELION", _relion)
+    yield from _guarded("MPI", _mpi)
+    yield from _guarded("fork", _fork)
+    yield from _guarded("variable", _variable)
+    yield from _guarded("options", _options)
+    yield from _guarded("disk", lambda: _space(folder))
+    yield from _guarded("daemon", _daemon)
+    yield from _guarded("runtime folder", _runtime_folder)
+    yield from _guarded("other daemons", _other_daemons)
+    yield from _guarded("pictures", _pictures)
+    yield from _guarded("regularizers", _plugins)
+
+
+def _guarded(what: str, check: Callable[[], Finding | Iterator[Finding]]) -> Iterator[Finding]:
+    """Yield what a check finds; whatever it raises becomes a red line, for a doctor must not fall ill."""
+    try:
+        found = check()
+        yield from [found] if isinstance(found, Finding) else found
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, it is what the user came to hear of
+        yield Finding(
+            what, "bad", f"{type(error).__name__}: {error}", "reinstall what it names, or mend that place"
+        )
+
+
+def _python() -> Finding:
+    from extrecon.fourier.compute import available_cores
+
+    return Finding("Python", "good", f"{platform.python_version()}, {available_cores()} cores for this process")
+
+
+def _working_directory() -> Iterator[Finding]:
+    try:
+        here = Path.cwd()
+    except OSError as error:
+        yield Finding(
+            "folder", "bad", f"the working directory is gone: {error.strerror}", "change to one that is there"
+        )
+        os.chdir("/")  # libraries abort the whole program where there is no folder
+    else:
+        writable = os.access(here, os.W_OK | os.X_OK)
+        yield Finding("folder", "good" if writable else "note", str(here), "" if writable else "is not writable")
 
 
 def _torch() -> Finding:
+    """Import torch in another process first: one that was built for another CPU ends whoever imports it."""
+    program = "import torch; print(torch.__version__)"
     try:
-        import torch
-    except (ImportError, OSError) as error:
-        return Finding("torch", "note", f"cannot be imported: {error}", "GPU work needs it: pip install torch")
-    return Finding("torch", "good", str(torch.__version__))
+        tried = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_IMPORT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        told = f"its import takes more than {_IMPORT_SECONDS:.0f} s"
+    else:
+        if tried.returncode == 0:
+            return Finding("torch", "good", tried.stdout.strip().rpartition("\n")[2])
+        lines = [line for line in tried.stderr.splitlines() if line.strip()]
+        told = lines[-1] if lines else f"its import ends Python with code {tried.returncode}"
+    sys.modules["torch"] = None  # type: ignore[assignment]  # what needs it says so, and does not die of it
+    return Finding("torch", "note", f"cannot be imported: {told}", "GPU work and cnn need it: pip install torch")
 
 
 def _device() -> Finding:
+    from extrecon.fourier.compute import compute_for
+
     try:
         name = compute_for("auto").name
     except ExtreconError as error:
@@ -118,6 +187,28 @@ def _mpi() -> Finding:
     return Finding("MPI", "good", program)
 
 
+def _fork() -> Finding:
+    """Explain Open MPI's warning of forks, which every external reconstruction can bring about on InfiniBand."""
+    program = shutil.which("mpirun") or shutil.which("mpiexec")
+    if program is None or not is_open_mpi(program):
+        return Finding("fork", "good", "no Open MPI, which alone warns of forks on InfiniBand")
+    devices = sorted(path.name for path in INFINIBAND.iterdir()) if INFINIBAND.is_dir() else []
+    if not devices:
+        return Finding("fork", "good", "Open MPI; no InfiniBand on this host, so it has nothing to warn of")
+    safe = [name for name in _FORK_VARIABLES if os.environ.get(name, "").strip() not in ("", "0")]
+    if safe:
+        return Finding("fork", "good", f"Open MPI on {', '.join(devices)}; {safe[0]} is set")
+    silenced = os.environ.get(_WARNS_OF_FORKS, "").strip() in ("0", "false", "no")
+    return Finding(
+        "fork",
+        "note",
+        f"Open MPI on {', '.join(devices)}: RELION forks for each external reconstruction, "
+        + ("and the warning of that is switched off" if silenced else "and Open MPI may warn of that"),
+        "export RDMAV_FORK_SAFE=1 makes it safe; then export OMPI_MCA_mpi_warn_on_fork=0 ends the warning; give "
+        "both to all hosts: mpirun -x RDMAV_FORK_SAFE -x OMPI_MCA_mpi_warn_on_fork",
+    )
+
+
 def _hook_words() -> list[str]:
     """Return the variable's program and options as RELION's shell would split them."""
     try:
@@ -132,6 +223,13 @@ def _names_the_hook(words: Sequence[str]) -> bool:
 
 def _variable() -> Finding:
     words = _hook_words()
+    if VARIABLE in os.environ and not words:
+        return Finding(
+            "variable",
+            "bad",
+            f"{VARIABLE} is set to nothing: RELION would run its STAR file as a program and stop",
+            "set it as told below, or unset it; container launchers and module files sometimes empty it",
+        )
     if not words:
         return Finding("variable", "note", f"{VARIABLE} is not set", "set it before RELION starts, as told below")
     told = f"{VARIABLE}={os.environ[VARIABLE]}"
@@ -151,6 +249,9 @@ def export_line() -> str:
 
 def _options() -> Iterator[Finding]:
     """Read the options as the hook itself will, those inside the variable included."""
+    from extrecon.options import OPTIONS
+    from extrecon.options.command_line import parse
+
     words = _hook_words()
     given = words[1:] if _names_the_hook(words) else []
     try:
@@ -167,11 +268,13 @@ def _options() -> Iterator[Finding]:
     found = ", ".join(told) or "all at their defaults"
     advice = "; ".join(options.warnings)
     yield Finding("options", "note" if advice else "good", found, advice)
-    yield _chosen(options)
+    yield from _guarded("chosen", lambda: _chosen(options))
 
 
-def _chosen(options: Options) -> Finding:
+def _chosen(options: Any) -> Finding:
     """Check what the hook would only need days later: the regularizer, its parameters and the mask."""
+    from extrecon.call.choice import check_choice
+
     name = options.text("regularizer")
     try:
         check_choice(options, Path.cwd())
@@ -182,6 +285,10 @@ def _chosen(options: Options) -> Finding:
 
 
 def _daemon() -> Finding:
+    from extrecon.cli.daemon import describe
+    from extrecon.daemon import client
+    from extrecon.daemon.place import find_place
+
     place = find_place(os.environ)
     try:
         told = client.ask({"verb": "status"}, os.environ)
@@ -194,7 +301,81 @@ def _daemon() -> Finding:
     return Finding("daemon", "good", f"not running; the first call starts it, in {place.folder}")
 
 
+def _runtime_folder() -> Iterator[Finding]:
+    from extrecon.daemon.place import RUNTIME_VARIABLE
+
+    given = os.environ.get(RUNTIME_VARIABLE, "")
+    if given and not Path(given).is_absolute():
+        yield Finding(
+            "runtime folder",
+            "bad",
+            f"{RUNTIME_VARIABLE}={given} is relative: hook, daemon and commands would each look elsewhere",
+            f"give it from the root: export {RUNTIME_VARIABLE}={Path('/tmp', given)}",
+        )
+
+
+def _other_daemons() -> Finding:
+    """List the user's daemons on this host that this shell does not use: they take memory, and maybe the GPU."""
+    from extrecon.daemon.place import find_place
+
+    own = find_place(os.environ).owner()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            is_server = "extrecon.daemon.server" in process.cmdline()
+            if not is_server or process.uids().real != os.getuid() or process.pid == own:
+                continue
+            place = find_place(process.environ()).folder
+            found.append(f"process {process.pid}, {place}, {_memory(process)}")
+        except (psutil.Error, OSError, ExtreconError):
+            continue
+    advice = (
+        f"in the shell that uses one: extrecon daemon stop; or kill {found[0].split()[1][:-1]}" if found else ""
+    )
+    return Finding("other daemons", "note" if found else "good", "; ".join(found) or "none", advice)
+
+
+def _memory(process: psutil.Process) -> str:
+    family = [process, *process.children(recursive=True)]
+    return f"{sum(member.memory_info().rss for member in family) / 1e6:.0f} MB"
+
+
+def _space(folder: Path | None) -> Finding:
+    """Compare the free space with what the accumulators of the box at hand take: RELION never removes them."""
+    place = folder or Path.cwd()
+    free = disk.free_bytes(place)
+    at_hand = disk.box_at_hand(place)
+    box, padding = at_hand or (_EXAMPLE_BOX, _EXAMPLE_PADDING)
+    iteration = _FILES_AN_ITERATION * disk.accumulator_bytes(box, padding)
+    told = (
+        f"{progress.bytes_text(free)} free; the accumulators take, at box {box}, padding {padding:g}: "
+        f"{progress.bytes_text(iteration)} an iteration"
+    )
+    if at_hand is None:
+        return Finding("disk", "good", told + " (an example: no refinement here)", "extrecon doctor JOBDIR")
+    state: Literal["good", "note", "bad"] = "good"
+    if free < _ITERATIONS * iteration:
+        state = "bad" if free < iteration else "note"
+    advice = f"room for {free // iteration} iterations; {_ROOM_ADVICE}" if state != "good" else ""
+    return Finding("disk", state, told, advice)
+
+
+_ROOM_ADVICE = "--remove-accumulators removes each iteration's once its map is there"
+
+
+def _pictures() -> Finding:
+    """Import what draws `extrecon run`'s picture."""
+    try:
+        import matplotlib
+        from matplotlib.backends import backend_agg  # noqa: F401  only whether it can be
+    except Exception as error:  # noqa: BLE001  a broken library raises anything
+        return Finding("pictures", "note", f"matplotlib cannot be imported: {error}", "pip install matplotlib")
+    return Finding("pictures", "good", f"matplotlib {matplotlib.__version__}")
+
+
 def _plugins() -> Iterator[Finding]:
+    from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load
+
     for what, group in (("regularizer", REGULARIZER_GROUP), ("local resolution", LOCAL_RESOLUTION_GROUP)):
         for name in available(group):
             try:
@@ -202,11 +383,13 @@ def _plugins() -> Iterator[Finding]:
             except ExtreconError as error:
                 yield Finding(f"{what} {name}", "bad", str(error), "reinstall the package that brings it")
             else:
-                yield _readiness(f"{what} {name}", plugin)
+                yield from _guarded(f"{what} {name}", partial(_readiness, f"{what} {name}", plugin))
 
 
 def _readiness(what: str, plugin: Any) -> Finding:
     """Load what a plugin needs, such as weights, as the daemon would."""
+    from extrecon.regularizer import Regularizer
+
     try:
         read = plugin.prepare() if isinstance(plugin, Regularizer) else ()
     except ExtreconError as error:

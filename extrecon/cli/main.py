@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from extrecon import __version__
-from extrecon.cli import (
-    compare,
-    daemon,
-    doctor,
-    local_resolution,
-    reconstruct,
-    regularize,
-    regularizers,
-    run,
-    simulate,
-    validate,
-    watch,
-)
+from extrecon.cli import doctor
 from extrecon.cli.console import errors
 from extrecon.errors import ExtreconError
 
@@ -30,17 +21,40 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command("reconstruct")(reconstruct.command)
-app.command("regularize")(regularize.command)
-app.command("local-resolution")(local_resolution.command)
-app.command("simulate")(simulate.command)
-app.command("compare")(compare.command)
-app.command("validate")(validate.command)
-app.command("regularizers")(regularizers.command)
+
+
+def _add(name: str) -> None:
+    """Add a command; one whose packages are missing or broken says so when it is called, and harms no other."""
+    try:
+        module = import_module(f"extrecon.cli.{name.replace('-', '_')}")
+    except Exception as error:  # noqa: BLE001  a broken library raises anything
+        _add_broken(name, error)
+    else:
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name, cls=getattr(module, "RawCommand", None))(module.command)
+
+
+def _add_broken(name: str, error: Exception) -> None:
+    told = f"'extrecon {name}' cannot be used here: {type(error).__name__}: {error}. `extrecon doctor` tells more."
+
+    def broken() -> None:
+        raise ExtreconError(told) from error
+
+    app.command(
+        name,
+        help="Cannot be used here.",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(broken)
+
+
+for _name in ("reconstruct", "regularize", "local-resolution", "simulate", "compare", "validate", "regularizers"):
+    _add(_name)
 app.command("doctor")(doctor.command)
-app.command("run", cls=run.RawCommand)(run.command)
-app.command("watch")(watch.command)
-app.add_typer(daemon.app, name="daemon")
+for _name in ("run", "watch", "daemon"):
+    _add(_name)
 
 
 def _show_version(wanted: bool) -> None:
@@ -60,8 +74,11 @@ def _top(
 
 def main() -> None:
     """Run the program; an error that was foreseen is one line on standard error, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be what the terminal cannot show
     try:
         app()
     except ExtreconError as error:
-        errors.print(f"[bold red]Error:[/] {error}", highlight=False, soft_wrap=True)
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from extrecon.relion.history import CallName, Iteration
+from extrecon.relion.history import CallName, Iteration, RefinementFolder
+from extrecon.relion.program import VARIABLE
 
 _COLOURS = {"regularized": "green", "fallback": "bold red", "failed": "bold red", "unfinished": "yellow"}
 _WORDS = {"fallback": "PLAIN (FAILED)", "failed": "NO MAP", "unfinished": "at work"}
 MOST_WARNINGS = 8
+_ANOTHERS = "reconstructed by RELION's own program, not by extrecon-hook"
+_EVERY_RANK = f"is the variable set on every rank? With Open MPI: mpirun -x {VARIABLE}"
 
 
 def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = None) -> Table:
     """Return the refinement as a table: order, resolution per half, what each call did and how long it took."""
     columns = _columns(iterations)
-    shown = Table(title=title, title_justify="left")
+    shown = Table(title=Text(title), title_justify="left")  # a folder's name is no markup
     for name in ("it", "order", *(f"Å {_half(half)}" for half in _halves(iterations))):
         shown.add_column(name, justify="right")
     for call in columns:
@@ -46,7 +50,7 @@ def stage_table(iterations: Sequence[Iteration]) -> Table | None:
     shown = Table(title=f"Seconds a stage, iteration {last.number}", title_justify="left")
     shown.add_column("")
     for name in names:
-        shown.add_column(name, justify="right")
+        shown.add_column(Text(name), justify="right")
     for call in calls:
         seconds = last.records[call].get("seconds", {})
         shown.add_row(call.label, *(f"{seconds[name]:.2f}" if name in seconds else "" for name in names))
@@ -74,14 +78,51 @@ def warnings(iterations: Sequence[Iteration]) -> list[str]:
 
 def _all_warnings(iterations: Sequence[Iteration]) -> Iterator[tuple[str, str]]:
     for iteration in iterations:
+        if iteration.is_uncalled:
+            yield f"it{iteration.number:03d}", f"RELION made no external call; {_uncalled_advice()}"
         for call in iteration.unserved:
-            yield f"it{iteration.number:03d} {call.label}", "RELION did not call extrecon-hook: no record"
+            yield f"it{iteration.number:03d} {call.label}", f"{_ANOTHERS}: {_EVERY_RANK}"
         for call, record in sorted(iteration.records.items(), key=str):
             where = f"it{iteration.number:03d} {call.label}"
             if record.get("outcome") in ("fallback", "failed"):
                 yield where, f"{_WORDS[record['outcome']]}: {record.get('reason')}"
             for warning in record.get("warnings", ()):
                 yield where, str(warning)
+
+
+def alarms(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
+    """Yield a line, with its key, for each thing that extrecon-hook cannot tell, since it was not called."""
+    for iteration in iterations:
+        where = f"it{iteration.number:03d}"
+        for call in iteration.unserved:
+            yield (iteration.root, where, call), f"{where} {call.label}: WARNING: {_ANOTHERS}: {_EVERY_RANK}"
+        if iteration.is_uncalled:
+            told = f"{where}: WARNING: RELION made no external call in {where}; {_uncalled_advice()}"
+            yield (iteration.root, where), told
+
+
+def _uncalled_advice() -> str:
+    return "RELION 4.0.2 and later need --external_reconstruct again with --continue, and --blush wins over it"
+
+
+def disk_use(refinement: RefinementFolder) -> str | None:
+    """Return what the accumulators take on the disk, and what is left there; None if there are none."""
+    files, size = refinement.accumulators()
+    if not files:
+        return None
+    try:
+        left = f"; {bytes_text(shutil.disk_usage(refinement.folder).free)} free"
+    except OSError:
+        left = ""
+    return f"accumulators: {files} files, {bytes_text(size)}{left}"
+
+
+def bytes_text(size: float) -> str:
+    """Return a number of bytes for people."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size / 1e6:.1f} MB"
 
 
 def lines(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
@@ -97,8 +138,7 @@ def lines(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
             yield key, f"{where} {call.label}: {told} ({record.get('reason')}), {seconds:.1f} s"
             for warning in record.get("warnings", ()):
                 yield (*key, warning), f"{where} {call.label}: warning: {warning}"
-        for call in iteration.unserved:
-            yield (iteration.number, call), f"{where} {call.label}: WARNING: RELION did not call extrecon-hook"
+        yield from alarms([iteration])
         if iteration.resolution_angstrom and iteration.healpix_order is not None:
             found = ", ".join(
                 f"{_half(h)} {r:.2f} Å" for h, r in sorted(iteration.resolution_angstrom.items(), key=str)
@@ -155,6 +195,8 @@ def _outcome(iteration: Iteration, call: CallName) -> Text:
             return Text(f"joined: {_word(iteration.records[joined])}")
         if joined in iteration.unserved:
             return Text("NOT EXTRECON", style="bold red")
+    if record is None and iteration.is_uncalled:
+        return Text("NO CALL", style="bold red")
     if record is None:
         missing = call in iteration.unserved
         return Text("NOT EXTRECON" if missing else "", style="bold red" if missing else "")

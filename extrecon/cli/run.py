@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand
 
 from extrecon.call.choice import check_choice
 from extrecon.cli import progress
 from extrecon.cli.console import console, errors
-from extrecon.cli.daemon import start_daemon, stop_daemon
-from extrecon.cli.watch import follow
-from extrecon.errors import DaemonError, ExtreconError, UsageError
+from extrecon.cli.lease import daemon_for_a_run
+from extrecon.cli.watch import LOOK_SECONDS, follow
+from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse_options
-from extrecon.relion.history import Iteration, RefinementFolder
+from extrecon.relion.history import Iteration, RefinementFolder, continued_refinement
+from extrecon.relion.program import VARIABLE
 
-VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
-FLAG = "--external_reconstruct"
+FLAG, BLUSH = "--external_reconstruct", "--blush"
+# Apptainer and Singularity set in the container what these prefixes stand before.
+_CONTAINER_PREFIXES = ("APPTAINERENV_", "SINGULARITYENV_")
+_SET_TO_NOTHING = re.compile(rf"(?<![A-Za-z0-9_]){VARIABLE}=(?:[\s,]|$)")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _NOT_FOUND, _SIGNAL_EXIT_BASE = 127, 128
 
@@ -54,9 +59,10 @@ def command(context: typer.Context) -> None:
     extrecon-hook. On a terminal RELION's own output goes to a file beside its results.
     """
     own, words = _split(context.args)
-    options = parse_options(own, os.environ, Path.cwd())
+    here = working_directory()
+    options = parse_options(own, os.environ, here)
     if options.text("apply") != "never":
-        check_choice(options, Path.cwd())
+        check_choice(options, here)
     refinement = _refinement_of(words)
     use_daemon = options.text("daemon") == "auto"
     before = refinement.records() if refinement else {}
@@ -65,7 +71,7 @@ def command(context: typer.Context) -> None:
     if refinement is not None:
         _summarize(refinement, before, code)
     elif code == 0:
-        console.print("The command names no output with --o, so there is nothing to sum up.")
+        console.print("The command names no output with --o or --continue, so there is nothing to sum up.")
     raise typer.Exit(code)
 
 
@@ -82,17 +88,72 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
             f"the command lacks {FLAG}: RELION would reconstruct by itself and never call extrecon. "
             f"Add {FLAG} to it: {shlex.join(command_words)}"
         )
+    _refuse_what_loses_the_hook(command_words)
     return own, command_words
 
 
+def working_directory() -> Path:
+    """Return the working directory.
+
+    Raises
+    ------
+    UsageError : it was removed.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"the working directory is gone ({error.strerror}): change to one that is there."
+        ) from error
+
+
+def _refuse_what_loses_the_hook(words: Sequence[str]) -> None:
+    """Stop before days of refinement without a single call."""
+    parts = _parts(words)
+    if BLUSH in parts:
+        raise UsageError(
+            f"{BLUSH} wins over {FLAG}: RELION would use Blush and never call extrecon. Leave one of the two out."
+        )
+    # As it stands, or as the shell inside the word would read it.
+    if any(_SET_TO_NOTHING.search(part) for part in (*words, *parts)):
+        raise UsageError(
+            f"the command sets {VARIABLE} to nothing: RELION would then run its STAR file as a program and stop. "
+            "Leave that out; extrecon run sets the variable."
+        )
+    for prefix in _CONTAINER_PREFIXES:
+        if not os.environ.get(prefix + VARIABLE, "set").strip():
+            raise UsageError(
+                f"{prefix}{VARIABLE} is set to nothing, so it would be empty inside the container: unset it."
+            )
+    if not os.environ.get(VARIABLE, "set").strip():
+        errors.print(
+            f"warning: {VARIABLE} was set to nothing; extrecon run sets it for this command. A launcher that "
+            "empties it again on other hosts or in a container would stop RELION.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def _parts(words: Sequence[str]) -> list[str]:
+    """Return the command's words, a shell line in one word split as well."""
+    return [part for word in words for part in (_shell_words(word) if FLAG in word else [word])]
+
+
+def _shell_words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # a quotation mark without its other half, in a comment say
+        return line.split()
+
+
 def _refinement_of(words: Sequence[str]) -> RefinementFolder | None:
-    """Return the folder that RELION will write to, from its --o."""
-    split = [part for word in words for part in (shlex.split(word) if FLAG in word else [word])]
-    for option, value in pairwise(split):
-        if option == "--o":
-            target = Path(value)
-            return RefinementFolder(target.parent, target.name)
-    return None
+    """Return the folder that RELION will write to, from its --o; it goes on in the folder of --continue without."""
+    given = dict(reversed([*pairwise(_parts(words))]))
+    if "--o" in given:
+        target = Path(given["--o"])
+        return RefinementFolder(target.parent, target.name)
+    return continued_refinement(Path(given["--continue"])) if "--continue" in given else None
 
 
 def _environment(own: Sequence[str]) -> dict[str, str]:
@@ -104,19 +165,15 @@ def _environment(own: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def _daemon(wanted: bool) -> Iterator[None]:
-    """Have a daemon, unless it is not wanted; stop it afterwards if it was started here."""
-    started = False
-    if wanted:
-        try:
-            started = start_daemon(dict(os.environ))
-        except DaemonError as error:
-            errors.print(f"[yellow]No daemon:[/] {error}. Each call works by itself.", highlight=False)
-    try:
+    """Have a daemon, unless it is not wanted or cannot be had."""
+    with ExitStack() as held:
+        if wanted:
+            try:
+                held.enter_context(daemon_for_a_run())
+            except DaemonError as error:
+                told = f"[yellow]No daemon:[/] {escape(str(error))}. Each call works by itself."
+                errors.print(told, highlight=False)
         yield
-    finally:
-        if started:
-            with suppress(DaemonError):
-                stop_daemon()
 
 
 class _Running:
@@ -131,6 +188,8 @@ class _Running:
         self._shows = console.is_terminal and refinement is not None and refinement.folder.is_dir()
         self._process: subprocess.Popen[bytes] | None = None
         self._received: int | None = None
+        earlier = refinement.iterations() if refinement else []
+        self._said_before = {key for key, _ in progress.alarms(earlier)}
 
     def wait(self) -> int:
         """Return the command's exit code; 128 + n after signal n, as a shell would."""
@@ -138,8 +197,26 @@ class _Running:
             self._start()
             if self._shows and self._refinement is not None:
                 follow(self._refinement, self._is_over, transient=True)  # the summary shows it all
+            else:
+                self._wait_and_warn()
             code = self._process.wait() if self._process else _NOT_FOUND
         return code if code >= 0 else _SIGNAL_EXIT_BASE - code
+
+    def _wait_and_warn(self) -> None:
+        """Wait, and say at once what RELION's log will not: that it does without extrecon."""
+        if self._refinement is None:
+            return
+        said = set(self._said_before)
+        while True:
+            over = self._is_over()
+            for key, line in progress.alarms(self._refinement.iterations()):
+                if key not in said:
+                    said.add(key)
+                    errors.print(line, style="bold red", highlight=False, markup=False, soft_wrap=True)
+            if over or self._process is None:
+                return
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(LOOK_SECONDS)
 
     def _start(self) -> None:
         try:
@@ -160,7 +237,7 @@ class _Running:
         if not self._shows or self._refinement is None:
             return {}
         path = self._refinement.folder / f"{self._refinement.root}_relion.log"
-        console.print(f"RELION's output: {path}", highlight=False, soft_wrap=True)
+        console.print(f"RELION's output: {path}", highlight=False, soft_wrap=True, markup=False)
         return {"stdout": path.open("ab"), "stderr": subprocess.STDOUT}
 
     def _is_over(self) -> bool:
@@ -168,7 +245,9 @@ class _Running:
 
     @contextmanager
     def _signals_forwarded(self) -> Iterator[None]:
-        before = {number: signal.signal(number, self._forward) for number in _SIGNALS}
+        # What was ignored when we were started, as nohup does, RELION ignores as well: we must outlive it.
+        heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, self._forward) for number in heard}
         try:
             yield
         finally:
@@ -193,8 +272,8 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
     if refinement.records() == records_before:
         errors.print(
             f"[bold red]RELION never called extrecon-hook[/] (it ended with code {code}): nothing was "
-            f"regularized. Was {VARIABLE} lost on the way, in a script, a module or a remote shell? "
-            f"Does this RELION know {FLAG}?",
+            f"regularized. Was {VARIABLE} lost on the way, or set to nothing, in a script, a module, "
+            f"a container or a remote shell? Does this RELION know {FLAG}?",
             highlight=False,
         )
 
@@ -205,7 +284,7 @@ def _draw(refinement: RefinementFolder, iterations: Sequence[Iteration]) -> None
     path = refinement.folder / f"{refinement.root}_extrecon.png"
     try:
         draw_refinement(path, iterations, str(refinement))
-    except ExtreconError as error:
-        errors.print(f"[yellow]No picture:[/] {error}", highlight=False)
+    except Exception as error:  # noqa: BLE001  a broken matplotlib must not cost RELION's exit code
+        errors.print(f"[yellow]No picture:[/] {escape(str(error))}", highlight=False)
     else:
-        console.print(f"picture: {path}", highlight=False, soft_wrap=True)
+        console.print(f"picture: {path}", highlight=False, soft_wrap=True, markup=False)

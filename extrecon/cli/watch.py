@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from extrecon.cli import progress
 from extrecon.cli.console import console
 from extrecon.daemon.monitor import Waiting
 from extrecon.errors import InputError
-from extrecon.relion.history import Iteration, RefinementFolder
+from extrecon.relion.history import RefinementFolder
 
 LOOK_SECONDS = 2.0
 _ROWS_BESIDE_TABLE = 16
@@ -57,7 +57,7 @@ def _follow_live(refinement: RefinementFolder, is_over: Callable[[], bool], tran
     ):
         while True:
             over = is_over()
-            live.update(view(refinement.iterations(), str(refinement.folder), None if over else console.height))
+            live.update(view(refinement, None if over else console.height))
             if over:
                 return
             waiting.wait(LOOK_SECONDS)
@@ -74,18 +74,25 @@ def _follow_in_lines(refinement: RefinementFolder, is_over: Callable[[], bool]) 
                     said.add(key)
                     console.print(line, highlight=False, soft_wrap=True, markup=False)
             if over:
+                used = progress.disk_use(refinement)
+                if used is not None:
+                    console.print(used, highlight=False, soft_wrap=True, markup=False)
                 return
             waiting.wait(LOOK_SECONDS)
 
 
-def view(iterations: Sequence[Iteration], title: str, height: int | None = None) -> Group:
+def view(refinement: RefinementFolder, height: int | None = None) -> Group:
     """Return all that is shown of a refinement; of its last iterations if the terminal's ``height`` is given."""
+    iterations, title = refinement.iterations(), str(refinement.folder)
     rows = max(5, height - _ROWS_BESIDE_TABLE) if height else None
     parts: list[object] = [progress.table(iterations, title, rows)]
     stages = progress.stage_table(iterations)
     if stages is not None:
         parts.append(stages)
     parts.append(Text(progress.why(iterations), style="dim"))
+    used = progress.disk_use(refinement)
+    if used is not None:
+        parts.append(Text(used, style="dim"))
     found = progress.warnings(iterations)
     parts += [Text(f"warning: {text}", style="yellow") for text in found[: progress.MOST_WARNINGS]]
     if len(found) > progress.MOST_WARNINGS:

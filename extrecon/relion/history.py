@@ -7,7 +7,9 @@ and change while they are read: what cannot be read yet is left out until it can
 from __future__ import annotations
 
 import json
+import math
 import re
+import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,6 +22,10 @@ _FILE = re.compile(
     r"(?P<what>sampling\.star|optimiser\.star|model\.star|external_reconstruct\.star|external_reconstruct_extrecon\.json)"
 )
 _CONTINUED = re.compile(r"_ct\d+$")
+_ACCUMULATOR = re.compile(
+    r"(?P<root>.+)_it\d{3,}(?:_half[12])?_(?:class|body)\d{3,}_external_reconstruct_(?:data_real|data_imag|weight)\.mrc"
+)
+_OPTIMISER = re.compile(r"(?P<root>.+?)(?:_it\d{3,})?_optimiser\.star")
 
 
 class CallName(NamedTuple):
@@ -48,6 +54,7 @@ class Iteration:
     resolution_angstrom : Å, by half; under None for a joined iteration
     records : extrecon's records, by call
     calls : the calls that RELION made, whoever served them
+    is_uncalled : whether RELION has reconstructed by itself, without any call, although it had made calls before
     """
 
     number: int
@@ -57,6 +64,7 @@ class Iteration:
     resolution_angstrom: dict[int | None, float] = field(default_factory=dict)
     records: dict[CallName, Mapping[str, Any]] = field(default_factory=dict)
     calls: set[CallName] = field(default_factory=set)
+    is_uncalled: bool = False
 
     @property
     def unserved(self) -> list[CallName]:
@@ -80,15 +88,18 @@ class RefinementFolder:
 
     def iterations(self) -> list[Iteration]:
         """Return all iterations from the first call on, in order."""
-        found: dict[int, Iteration] = {}
+        found: dict[tuple[int, str], Iteration] = {}
+        latest: dict[int, Iteration] = {}
         for path in self._files():
             match = _FILE.fullmatch(path.name)
             if match is None or self._is_anothers(match["root"]):
                 continue
-            number = int(match["iteration"])
-            iteration = found.setdefault(number, Iteration(number, match["root"]))
-            self._take(path, match, iteration)
-        iterations = [found[number] for number in sorted(found)]
+            number, root = int(match["iteration"]), match["root"]
+            # What the run before left of the same iteration must not pass for the continued run's.
+            latest[number] = found.setdefault((number, root), Iteration(number, root))
+            self._take(path, match, latest[number])
+        iterations = [latest[number] for number in sorted(latest)]
+        _mark_uncalled(iterations)
         if iterations and any(call.half is None for call in iterations[-1].calls):
             self._take_final(iterations[-1])
             if len(iterations) > 1 and iterations[-1].local_healpix_order is None:
@@ -108,6 +119,17 @@ class RefinementFolder:
                     found[path.name] = path.stat().st_mtime_ns
         return found
 
+    def accumulators(self) -> tuple[int, int]:
+        """Return how many accumulator files there are, and their bytes together."""
+        sizes = []
+        with suppress(OSError):
+            for path in self.folder.iterdir():
+                match = _ACCUMULATOR.fullmatch(path.name)
+                if match is not None and not self._is_anothers(match["root"]):
+                    with suppress(OSError):
+                        sizes.append(path.stat().st_size)
+        return len(sizes), sum(sizes)
+
     def is_finished(self) -> bool:
         """Tell whether RELION has written its final files, which bear no iteration."""
         names = [f"{self.root}_model.star"] if self.root else ["*_model.star"]
@@ -116,18 +138,21 @@ class RefinementFolder:
 
     def _files(self) -> list[Path]:
         try:
-            # Older first: a continued run replaces what the run before said of the same iteration.
             paths = [path for path in self.folder.iterdir() if path.suffix in (".star", ".json")]
-            return sorted(paths, key=lambda path: (path.stat().st_mtime_ns, path.name))
         except OSError:
             return []
+        # Older first: a continued run replaces what the run before said of the same iteration.
+        times = {}
+        for path in paths:
+            with suppress(OSError):  # a temporary file that is gone already
+                times[path] = path.stat().st_mtime_ns, path.name
+        return sorted(times, key=times.__getitem__)
 
     def _is_anothers(self, root: str) -> bool:
         return self.root is not None and _CONTINUED.sub("", root) != _CONTINUED.sub("", self.root)
 
     def _take(self, path: Path, match: re.Match[str], iteration: Iteration) -> None:
         half, what = int(match["half"]) if match["half"] else None, match["what"]
-        iteration.root = match["root"]
         if match["kind"]:
             call = CallName(half, match["kind"], int(match["number"]))
             if what.endswith(".json"):
@@ -160,25 +185,44 @@ class RefinementFolder:
     def _read(self, path: Path, read: Any) -> Mapping[str, Any]:
         try:
             found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for without end
+                return {}
             stamp = found.st_mtime_ns, found.st_size
             known = self._known.get(path)
             if known is None or known[0] != stamp:
                 known = stamp, read(path)
                 self._known[path] = known
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):  # the last: lists in lists without end
             return {}
         return known[1]
+
+
+def continued_refinement(optimiser: Path) -> RefinementFolder | None:
+    """Return the refinement that goes on from an optimiser file of its own; None if the name is not RELION's."""
+    match = _OPTIMISER.fullmatch(optimiser.name)
+    return None if match is None else RefinementFolder(optimiser.parent, match["root"])
+
+
+def _mark_uncalled(iterations: list[Iteration]) -> None:
+    """Mark what RELION did by itself after it had called; before the first call nobody may have asked for any."""
+    has_called = False
+    for iteration in iterations:
+        called = bool(iteration.calls or iteration.records)
+        iteration.is_uncalled = has_called and not called and bool(iteration.resolution_angstrom)
+        has_called |= called
 
 
 def read_values(path: Path) -> dict[str, str]:
     """Return the values of a STAR file's first list block, as text; what follows it is not read.
 
+    Comments and paths may hold bytes that are no UTF-8.
+
     Raises
     ------
-    OSError, ValueError : the file cannot be read, or is not text.
+    OSError : the file cannot be read.
     """
     values: dict[str, str] = {}
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             words = line.split()
             if words and (words[0] == "loop_" or (words[0].startswith("data_") and values)):
@@ -189,13 +233,42 @@ def read_values(path: Path) -> dict[str, str]:
 
 
 def _read_record(path: Path) -> Mapping[str, Any]:
-    record = json.loads(path.read_text(encoding="utf-8"))
-    return record if isinstance(record, dict) else {}
+    """Return a record whose fields are what the readers of `Iteration.records` rely on, whatever the file holds."""
+    record = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    if not isinstance(record, dict):
+        return {}
+    return record | {key: clean(record[key]) for key, clean in _CLEANERS.items() if key in record}
+
+
+_LONGEST_SECONDS = 1e9
+
+
+def _text(value: Any) -> str:
+    """Return a value as text that any terminal can be sent."""
+    text = value if isinstance(value, str) else str(value)
+    whole = text.encode("utf-8", errors="replace").decode("utf-8")
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in whole)
+
+
+def _seconds(value: Any) -> dict[str, float]:
+    numbers = value.items() if isinstance(value, dict) else ()
+    return {_text(k): float(v) for k, v in numbers if isinstance(v, int | float) and abs(v) < _LONGEST_SECONDS}
+
+
+def _texts(value: Any) -> list[str]:
+    return [_text(part) for part in value] if isinstance(value, list) else []
+
+
+def _named(value: Any) -> dict[str, Any] | None:
+    return value | {"name": _text(value.get("name"))} if isinstance(value, dict) else None
+
+
+_CLEANERS = {"outcome": _text, "reason": _text, "seconds": _seconds, "warnings": _texts, "regularizer": _named}
 
 
 def _whole(text: str | None) -> int | None:
     number = _number(text)
-    return None if number is None else int(number)
+    return None if number is None or not math.isfinite(number) else int(number)
 
 
 def _number(text: str | None) -> float | None:

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.daemon.conftest import EXTRECON, wait_for
+from tests.daemon.conftest import EXTRECON, Daemon, daemon, wait_for  # noqa: F401  a fixture
 from tests.jobs import JobFiles, write_job
+
+VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -76,6 +78,11 @@ def test_options_reach_the_hook_and_the_summary_comes_last(tmp_path: Path) -> No
         (["--regulariser", "x", "--", "relion_refine", "--external_reconstruct"], "'--regulariser' is not one of"),
         (["--apply", "x", "--", "relion_refine", "--external_reconstruct"], "'x' is not one of local-search"),
         (["--", "no-such-program", "--external_reconstruct"], "no-such-program: cannot be run"),
+        (["--", "relion_refine", "--external_reconstruct", "--blush"], "--blush wins over --external_reconstruct"),
+        (["--", "sh", "-c", "relion_refine --blush --external_reconstruct"], "--blush wins over"),
+        (["--", "env", f"{VARIABLE}=", "relion_refine", "--external_reconstruct"], f"sets {VARIABLE} to nothing"),
+        (["--", "sh", "-c", f"{VARIABLE}=' ' relion_refine --external_reconstruct"], "to nothing"),
+        (["--", "apptainer", "exec", "--env", f"A=b,{VARIABLE}=", "x", "--external_reconstruct"], "to nothing"),
     ],
 )
 def test_what_cannot_work_is_refused(words: list[str], told: str, tmp_path: Path) -> None:
@@ -113,6 +120,151 @@ sys.exit(40 + len(heard))
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == 41
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_an_inherited_ignore_stays_ignored(number: signal.Signals, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    then = f"""
+import signal
+assert signal.getsignal({int(number)}) == signal.SIG_IGN
+open("ready", "w").close()
+while not os.path.exists("go"): time.sleep(0.01)
+"""
+    command = [EXTRECON, "run", "--regularizer", "identity", "--"]
+    process = subprocess.Popen(
+        ["sh", "-c", f'trap \'\' {int(number)}; exec "$0" "$@"', *command, *relion(files)],
+        cwd=tmp_path,
+        env=os.environ | {"THEN": then},
+        stdout=subprocess.PIPE,
+    )
+    wait_for(lambda: (tmp_path / "ready").exists() or process.poll() is not None)
+    process.send_signal(number)
+    (tmp_path / "go").touch()
+    told, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+
+
+def test_a_container_variable_set_to_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write_job(tmp_path)
+    monkeypatch.setenv(VARIABLE, " ")  # which `run` mends
+    assert f"{VARIABLE} was set to nothing" in run(files, "--", *relion(files))
+    monkeypatch.setenv(f"APPTAINERENV_{VARIABLE}", "")  # which it cannot
+    told = run(files, "--", *relion(files), code=2)
+    assert f"APPTAINERENV_{VARIABLE} is set to nothing" in told
+
+
+def test_folder_and_root_come_from_the_file_that_is_continued(tmp_path: Path) -> None:
+    files = write_job(tmp_path / "job")
+    optimiser = files.previous("optimiser")
+    command = ["sh", "-c", "exit 0 # relion_refine --external_reconstruct --continue " + str(optimiser)]
+    told = run(files, "--", *command)
+    assert "RELION never called extrecon-hook" in " ".join(told.split())
+    words = [word for word in relion(files, "--continue", optimiser.name) if word not in ("--o", "run")]
+    told = run(files, "--regularizer", "identity", "--", *words)
+    assert "nothing to sum up" not in told
+    assert (files.folder / "run_extrecon.png").exists()
+
+
+def test_a_word_that_the_shell_could_not_split_is_passed_on(tmp_path: Path) -> None:
+    told = run(write_job(tmp_path), "--", "sh", "-c", "exit 9 # it's --external_reconstruct", code=9)
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("then", "expected"),
+    [
+        ("half2", "it005 half2: WARNING: reconstructed by RELION's own program"),
+        ("uncalled", "it006: WARNING: RELION made no external call in it006"),
+    ],
+)
+def test_run_warns_while_relion_still_runs(tmp_path: Path, then: str, expected: str) -> None:
+    files = write_job(tmp_path)
+    # What one rank without the variable leaves: a call and its result, but no record.
+    scripts = {
+        "half2": """
+for ending in ("half2_class001_external_reconstruct.star", "half2_model.star", "half1_model.star"):
+    with open(f"run_it005_{ending}", "w") as file: file.write("data_model_general\\n_rlnCurrentResolution 9\\n")
+""",
+        "uncalled": """
+with open("run_it006_half1_model.star", "w") as file: file.write("data_model_general\\n_rlnCurrentResolution 9\\n")
+""",
+    }
+    wait = "\nend = time.time() + 20\nwhile not os.path.exists('go') and time.time() < end: time.sleep(0.01)\n"
+    process = subprocess.Popen(
+        [EXTRECON, "run", "--regularizer", "identity", "--", *relion(files)],
+        cwd=tmp_path,
+        env=os.environ | {"THEN": scripts[then].replace("\\\\n", "\\n") + wait},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        assert any(expected in line for line in iter(process.stderr.readline, ""))
+        assert process.poll() is None
+    finally:
+        (tmp_path / "go").touch()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+def start_waiting(files: JobFiles, name: str) -> subprocess.Popen[bytes]:
+    """Start a run whose RELION ends when a file of this name is there."""
+    then = f"open('{name}-ready', 'w').close()\nwhile not os.path.exists('{name}'): time.sleep(0.01)"
+    process = subprocess.Popen(
+        [EXTRECON, "run", "--regularizer", "identity", "--", *relion(files)],
+        cwd=files.folder,
+        env=os.environ | {"THEN": then},
+        stdout=subprocess.DEVNULL,
+    )
+    wait_for((files.folder / f"{name}-ready").exists)
+    return process
+
+
+def end(process: subprocess.Popen[bytes], files: JobFiles, name: str) -> None:
+    (files.folder / name).touch()
+    assert process.wait(timeout=60) == 0
+
+
+def test_the_daemon_stays_until_the_last_run_ends(daemon: Daemon, tmp_path: Path) -> None:  # noqa: F811
+    first_files, second_files = write_job(tmp_path / "a"), write_job(tmp_path / "b")
+    first = start_waiting(first_files, "first")
+    pid = daemon.pid
+    second = start_waiting(second_files, "second")
+    end(first, first_files, "first")
+    assert daemon.status()["pid"] == pid
+    end(second, second_files, "second")
+    assert not daemon.processes()
+    assert not daemon.folder.exists()
+
+
+def test_a_killed_run_does_not_hold_the_daemon(daemon: Daemon, tmp_path: Path) -> None:  # noqa: F811
+    first_files, second_files = write_job(tmp_path / "a"), write_job(tmp_path / "b")
+    first = start_waiting(first_files, "first")
+    second = start_waiting(second_files, "second")
+    first.kill()
+    first.wait()
+    (first_files.folder / "first").touch()
+    end(second, second_files, "second")
+    assert not daemon.processes()
+
+
+def test_a_daemon_that_the_user_started_is_left_alone(daemon: Daemon, tmp_path: Path) -> None:  # noqa: F811
+    pid = daemon.start()
+    files = write_job(tmp_path)
+    end(start_waiting(files, "first"), files, "first")
+    assert daemon.status()["pid"] == pid
+
+
+def test_a_deleted_working_directory_is_told_in_a_sentence(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"cd {gone}; rmdir {gone}; exec {EXTRECON} run -- relion_refine --o x --external_reconstruct"
+    ran = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 2
+    assert "the working directory is gone" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_hook_that_was_never_called_is_told_loudly(tmp_path: Path) -> None:
@@ -196,7 +348,58 @@ def test_watch_shows_a_finished_job_as_a_table(tmp_path: Path) -> None:
 def test_watch_tells_where_relion_did_not_call_the_hook(tmp_path: Path) -> None:
     halves = finished(tmp_path)
     halves[1].record.unlink()
-    assert "it005 half2: WARNING: RELION did not call extrecon-hook" in watch(tmp_path)
+    told = watch(tmp_path)
+    assert "it005 half2: WARNING: reconstructed by RELION's own program, not by extrecon-hook" in told
+    assert "mpirun -x RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE" in told
+
+
+def continued_without_the_flag(folder: Path) -> None:
+    """Iteration 5 was extrecon's; iteration 6, continued, has RELION's files but no call."""
+    finished(folder)
+    for path in folder.glob("run_it005_*_model.star"):
+        (folder / path.name.replace("run_it005", "run_ct5_it006")).write_text(path.read_text())
+
+
+def test_watch_tells_where_relion_made_no_external_call(tmp_path: Path) -> None:
+    continued_without_the_flag(tmp_path)
+    assert "it006: WARNING: RELION made no external call in it006" in watch(tmp_path)
+    shown, _ = in_a_terminal([EXTRECON, "watch", str(tmp_path)], tmp_path)
+    assert "RELION made no external call" in shown
+
+
+def test_watch_tells_the_disk_use_of_the_accumulators(tmp_path: Path) -> None:
+    finished(tmp_path)
+    accumulators = [p for end in ("data_real", "data_imag", "weight") for p in tmp_path.glob(f"*_{end}.mrc")]
+    megabytes = sum(path.stat().st_size for path in accumulators) / 1e6
+    expected = f"accumulators: {len(accumulators)} files, {megabytes:.1f} MB"
+    assert expected in watch(tmp_path)
+    shown, _ = in_a_terminal([EXTRECON, "watch", str(tmp_path)], tmp_path)
+    assert expected in shown
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[" * 100_000,
+        '{"outcome": "regularized", "regularizer": "text", "seconds": [1], "warnings": 3, "reason": null}',
+        '{"outcome": ["x"], "seconds": {"read": "long", "write": NaN, "x": {}}, "warnings": [{"a": 1}, "[/b]"]}',
+        '{"outcome": "plain", "reason": "\\ud800 [/red] \\u0000"}',
+    ],
+)
+def test_watch_stands_any_record(tmp_path: Path, record: str) -> None:
+    files = finished(tmp_path)[0]
+    files.record.write_text(record)
+    assert "it005 half2: regularized with identity" in watch(tmp_path)
+    shown, code = in_a_terminal([EXTRECON, "watch", str(tmp_path)], tmp_path)
+    assert (code, "Traceback" in shown) == (0, False), shown
+
+
+def test_watch_stands_any_folder_name(tmp_path: Path) -> None:
+    folder = tmp_path / "[/red] \udcff"
+    finished(folder)
+    assert "it005 half2: regularized with identity" in watch(folder)
+    shown, code = in_a_terminal([EXTRECON, "watch", str(folder)], tmp_path)
+    assert (code, "Traceback" in shown) == (0, False), shown
 
 
 def test_watch_follows_a_running_job(tmp_path: Path) -> None:

@@ -76,3 +76,79 @@ def test_a_picture_is_drawn_of_whatever_is_known(tmp_path: Path) -> None:
         path = tmp_path / f"{name}.png"
         draw_refinement(path, found, "title")
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def write_model(folder: Path, name: str) -> None:
+    (folder / f"{name}_half1_model.star").write_text("data_model_general\n\n_rlnCurrentResolution   8.0\n")
+
+
+def call_of(folder: Path, name: str) -> None:
+    (folder / f"{name}_half1_class001_external_reconstruct.star").write_text("data_external_reconstruct_general\n")
+
+
+def uncalled(folder: Path) -> list[int]:
+    return [i.number for i in RefinementFolder(folder, "run").iterations() if i.is_uncalled]
+
+
+def test_iterations_without_an_external_call_are_known(tmp_path: Path) -> None:
+    for number in range(5):
+        write_model(tmp_path, f"run_it{number:03d}")
+    assert uncalled(tmp_path) == []  # nobody has asked for external calls yet
+    call_of(tmp_path, "run_it003")
+    assert uncalled(tmp_path) == [4]  # but not those before the first
+    (tmp_path / "run_it005_sampling.star").touch()
+    assert uncalled(tmp_path) == [4]  # the fifth is under way
+
+
+def test_calls_of_the_run_before_do_not_hide_that_the_continued_one_made_none(tmp_path: Path) -> None:
+    for number in (3, 4, 5):
+        write_model(tmp_path, f"run_it{number:03d}")
+        call_of(tmp_path, f"run_it{number:03d}")
+    write_model(tmp_path, "run_ct3_it004")
+    newer = (tmp_path / "run_it005_half1_model.star").stat().st_mtime_ns + 10**9
+    os.utime(tmp_path / "run_ct3_it004_half1_model.star", ns=(newer, newer))
+    assert uncalled(tmp_path) == [4]
+
+
+@pytest.mark.parametrize("version", ["3.1.3", "5.0.1"])
+def test_no_call_is_missed_where_relion_made_all(version: str, shared_fixtures: Path) -> None:
+    folder = next(path for path in (shared_fixtures / f"relion-{version}").iterdir() if path.is_dir())
+    found = RefinementFolder(folder).iterations()
+    assert len(found) >= 3
+    assert not any(i.is_uncalled for i in found)
+
+
+def test_any_bytes_and_values_in_relions_files_are_stood(tmp_path: Path) -> None:
+    write_previous(tmp_path, "run", order=2)
+    optimiser = tmp_path / "run_it004_optimiser.star"
+    text = optimiser.read_bytes().replace(b"# --o", b"# \xe9 --o").replace(b"Name   None", b"Name   joe's/mask.mrc")
+    optimiser.write_bytes(text)
+    found = RefinementFolder(tmp_path, "run").iterations()[0]
+    assert (found.healpix_order, found.local_healpix_order) == (2, 4)
+    sampling = tmp_path / "run_it004_sampling.star"
+    for value in ("nan", "inf", "-1e999", "x"):
+        sampling.write_text(f"data_sampling_general\n_rlnHealpixOrder {value}\n")
+        assert RefinementFolder(tmp_path, "run").iterations()[0].healpix_order is None
+    sampling.unlink()
+    os.mkfifo(sampling)  # nobody will ever write into it
+    assert RefinementFolder(tmp_path, "run").iterations()[0].healpix_order is None
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "3", '{"outcome": NaN}', "\x00"])
+def test_a_record_of_any_shape_is_stood(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "run_it004_half1_class001_external_reconstruct_extrecon.json"
+    path.write_text(text)
+    for iteration in RefinementFolder(tmp_path, "run").iterations():
+        for record in iteration.records.values():
+            assert isinstance(record.get("outcome"), str)
+
+
+def test_accumulators_are_counted(tmp_path: Path) -> None:
+    folder = RefinementFolder(tmp_path, "run")
+    assert folder.accumulators() == (0, 0)
+    for ending in ("data_real", "data_imag", "weight"):
+        stem = "it004_half1_class001_external_reconstruct"
+        (tmp_path / f"run_{stem}_{ending}.mrc").write_bytes(bytes(100))
+        (tmp_path / f"other_{stem}_{ending}.mrc").write_bytes(bytes(100))
+    (tmp_path / f"run_{stem}.mrc").write_bytes(bytes(7))
+    assert folder.accumulators() == (3, 300)
