@@ -62,8 +62,11 @@ class Aftermath:
             return code
         if result is None:
             return self._without_a_map(code, reason)
-        if self._record().get("outcome") not in _FINISHED:
+        record = self._record()
+        if record.get("outcome") not in _FINISHED:
             self._tell_of_the_plain_map(reason or "the work went wrong at the very end")
+        else:  # it was done, and something ended it before it could say so
+            say(f"extrecon {self._star.stem}: {record['outcome']} ({record.get('reason')}); then {reason}")
         return 0
 
     def stopped(self, signal_name: str, number: int) -> int:

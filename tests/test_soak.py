@@ -1,0 +1,15 @@
+"""A share of the soak that ``scripts/soak_faults`` runs for as long as one likes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.soak.campaign import run_campaign
+
+
+@pytest.mark.timeout(400)
+def test_two_minutes_of_random_faults_break_no_rule() -> None:
+    tally = run_campaign(count=10_000, seed=7, seconds=105)
+    assert tally.violations == []
+    assert tally.cases > 20
+    assert {outcome for _, outcome in tally.outcomes} >= {"fallback", "no map", "plain", "regularized"}
