@@ -131,6 +131,8 @@ def _shell_table(file: StarFile) -> tuple[npt.NDArray[np.float64], npt.NDArray[n
     index = file.column(TAU2, "rlnSpectralIndex")
     tau2 = file.column(TAU2, "rlnReferenceTau2")
     fsc = file.column(TAU2, "rlnGoldStandardFsc")
+    if not index.size:
+        raise StarError(f"{file.path}: data_{TAU2} has no rows; the file is cut off or still being written.")
     if not np.array_equal(index, np.arange(index.size)):
         raise StarError(f"{file.path}: _rlnSpectralIndex does not count 0, 1, 2, … to {index.size - 1}.")
     if tau2.min() < 0:

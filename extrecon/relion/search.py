@@ -20,6 +20,7 @@ from extrecon.relion.star import StarFile, read_star
 
 POLL_SECONDS = 0.1
 _INI_HIGH = re.compile(r" --ini_high (\d+(?:\.\d*)?)(?= |$)", re.MULTILINE)  # no block of the file holds it
+_SEQUENTIAL = re.compile(r" --sequential_halves_recons(?= |$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class SearchState:
     solvent_mask : the user's mask, as RELION names it
     pixel_size_angstrom, particle_diameter_angstrom : Å
     initial_low_pass_angstrom : what the starting reference was low-passed to, Å; None also if it was not
+    sequential_halves : whether RELION reconstructs half2 only after half1 has ended
     problems : a sentence for each file that could not be used
     """
 
@@ -44,6 +46,7 @@ class SearchState:
     pixel_size_angstrom: float | None = None
     particle_diameter_angstrom: float | None = None
     initial_low_pass_angstrom: float | None = None
+    sequential_halves: bool = False
     problems: tuple[str, ...] = ()
 
     @property
@@ -128,6 +131,7 @@ def _from_optimiser(star: StarFile) -> dict[str, Any]:
         "particle_diameter_angstrom": star.number(block, "rlnParticleDiameter"),
         "solvent_mask": None if mask in ("", "None") else mask,
         "initial_low_pass_angstrom": float(given[1]) if (given := _INI_HIGH.search(star.opening)) else None,
+        "sequential_halves": _SEQUENTIAL.search(star.opening) is not None,
     }
 
 

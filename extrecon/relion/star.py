@@ -138,6 +138,8 @@ def read_star(path: Path, *, first_block_only: bool = False) -> StarFile:
 
 
 def _checked_text(path: Path) -> str:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for somebody to write
+        raise StarError(f"{path}: a folder, pipe or device, no regular file.")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
