@@ -96,7 +96,6 @@ OPTIONS: tuple[Option, ...] = (
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
     Option("gate-wait", 5.0, "Seconds to wait for the files of the iteration before.", metavar="SECONDS"),
     Option("half-wait", 120.0, "Seconds to wait for the other half, if both are needed.", metavar="SECONDS"),
-    Option("remove-accumulators", False, "Remove RELION's accumulators of this call after success."),
 )
 _BY_KEY = {option.key: option for option in OPTIONS}
 

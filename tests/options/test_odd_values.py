@@ -55,8 +55,3 @@ def test_an_unbalanced_quote_in_the_variable_for_settings_is_named(tmp_path: Pat
 def test_a_device_without_a_proper_number_is_refused(device: str) -> None:
     with pytest.raises(DeviceError, match=r"choose auto, cpu, cuda or cuda:N"):
         compute_for(device)
-
-
-def test_accumulators_are_kept_unless_asked(tmp_path: Path) -> None:
-    assert resolve({}, [], {}, None, tmp_path).flag("remove_accumulators") is False
-    assert resolve({"remove_accumulators": True}, [], {}, None, tmp_path).flag("remove_accumulators") is True
