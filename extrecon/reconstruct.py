@@ -32,6 +32,7 @@ from extrecon.fourier.grids import (
 
 SMALLEST_WEIGHT = 1e-20
 MASK_EDGE_PX = 3.0
+LARGEST_PADDING = 100
 # What the MAP term may add at most: far beyond what any data weighs, and a grid's sum of it is still a number.
 LARGEST_MAP_TERM = 1e280
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
@@ -60,8 +61,8 @@ class Geometry:
                 f"Image sizes must be at least 2 px, but the original is {self.original_size} px "
                 f"and the current one {self.current_size} px."
             )
-        if not (math.isfinite(self.padding_factor) and self.padding_factor >= 1):
-            raise InputError(f"The padding factor must be at least 1, not {self.padding_factor}.")
+        if not 1 <= self.padding_factor <= LARGEST_PADDING:
+            raise InputError(f"The padding factor must be 1 to {LARGEST_PADDING}, not {self.padding_factor}.")
         if self.dimensions not in (2, 3):
             raise InputError(f"References have 2 or 3 dimensions, not {self.dimensions}.")
 

@@ -164,8 +164,9 @@ def test_one_thread_or_many_give_the_same_map() -> None:
     [
         ((0, 10, 2.0, 3), "at least 2 px"),
         ((24, 1, 2.0, 3), "at least 2 px"),
-        ((24, 24, 0.5, 3), "padding factor must be at least 1, not 0.5"),
+        ((24, 24, 0.5, 3), "padding factor must be 1 to 100, not 0.5"),
         ((24, 24, float("nan"), 3), "padding factor"),
+        ((24, 24, 1e308, 3), "padding factor"),
         ((24, 24, 2.0, 4), "2 or 3 dimensions, not 4"),
     ],
 )
