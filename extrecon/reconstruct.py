@@ -32,6 +32,10 @@ from extrecon.fourier.grids import (
 
 SMALLEST_WEIGHT = 1e-20
 MASK_EDGE_PX = 3.0
+LARGEST_PADDING = 100
+# What the MAP term may add at most: far beyond what any data weighs, and a grid's sum of it is still a number.
+LARGEST_MAP_TERM = 1e280
+_LARGEST_SINGLE = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,8 @@ class Geometry:
                 f"Image sizes must be at least 2 px, but the original is {self.original_size} px "
                 f"and the current one {self.current_size} px."
             )
-        if not (math.isfinite(self.padding_factor) and self.padding_factor >= 1):
-            raise InputError(f"The padding factor must be at least 1, not {self.padding_factor}.")
+        if not 1 <= self.padding_factor <= LARGEST_PADDING:
+            raise InputError(f"The padding factor must be 1 to {LARGEST_PADDING}, not {self.padding_factor}.")
         if self.dimensions not in (2, 3):
             raise InputError(f"References have 2 or 3 dimensions, not {self.dimensions}.")
 
@@ -123,13 +127,13 @@ def reconstruct(
     accumulators : where the three sums come from; each is read when it is needed and let go
     geometry : sizes
     tau2 : (shells,) expected signal power per Fourier shell of the unpadded map; None leaves the MAP term out
-    tau2_fudge : RELION's T
+    tau2_fudge : RELION's T, above 0
     iterate_gridding : iterate the gridding weights; else divide by the weights, kept away from zero
     compute : where to work
 
     Raises
     ------
-    InputError : an accumulator's shape is not the one that the sizes and the padding ask for.
+    InputError : an accumulator's shape is not the one that the sizes and the padding ask for; or T is not above 0.
 
     Notes
     -----
@@ -137,6 +141,8 @@ def reconstruct(
     it is 0, weights of 1000 / weight stand beside ordinary ones, and gridding amplifies rounding: RELION's own
     result then changes in the third digit when its input changes in the fourteenth.
     """
+    if not (math.isfinite(tau2_fudge) and tau2_fudge > 0):
+        raise InputError(f"The tau2 fudge factor must be a number above 0, not {tau2_fudge}.")
     weight = _weight_with_map_term(accumulators, tau2, tau2_fudge, geometry, compute)
     ratio = (
         _gridded_ratio(weight, geometry, compute) if iterate_gridding else _plain_ratio(weight, geometry, compute)
@@ -211,12 +217,18 @@ def _shell_of_square(geometry: Geometry, *, offset: float) -> npt.NDArray[np.int
 
 
 def _map_term(tau2: npt.NDArray[np.float64], tau2_fudge: float, geometry: Geometry) -> npt.NDArray[np.float64]:
-    """Return what the MAP term adds to the weight at each squared radius below R²; −1 where tau2 is 0."""
+    """Return what the MAP term adds to the weight at each squared radius below R²; −1 where tau2 is 0.
+
+    RELION's own program divides by as little as comes, and gives NaN where that overflows. Here so little signal
+    empties its shell, as a little more does.
+    """
     shell = _shell_of_square(geometry, offset=0.5)
     known = np.zeros(shell[-1] + 1)
     known[: tau2.size] = tau2[: known.size]
-    scale = geometry.volume_factor * tau2_fudge
-    per_shell = np.divide(1.0, scale * known, out=np.full(known.size, -1.0), where=known > 0)
+    with np.errstate(over="ignore"):  # so much signal adds nothing to the weight
+        signal = geometry.volume_factor * tau2_fudge * known
+    signal = np.maximum(signal, 1.0 / LARGEST_MAP_TERM)
+    per_shell = np.divide(1.0, signal, out=np.full(known.size, -1.0), where=known > 0)
     by_square: npt.NDArray[np.float64] = per_shell[shell]
     return by_square
 
@@ -225,7 +237,12 @@ def _gridded_ratio(weight: Array, geometry: Geometry, compute: Compute) -> Array
     """Return the factor u that turns data into the gridded transform; 0 where nothing was measured."""
     xp = compute.xp
     period = geometry.original_size * geometry.padding_factor
-    before = xp.astype(weight, xp.float32)
+    before = xp.zeros_like(weight, dtype=xp.float32)
+
+    def keep(slab: slice) -> None:
+        before[slab] = xp.clip(weight[slab], None, _LARGEST_SINGLE)
+
+    compute.over_slabs(keep, weight.shape[0])
     ratio = xp.astype(gridding.even_out(weight, period, compute), xp.float32, copy=False)
 
     def divide(slab: slice) -> None:

@@ -16,7 +16,7 @@ from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon.reconstruct import Geometry, reconstruct
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.job import read_job
-from tests.jobs import accumulators_of, blobs
+from tests.jobs import accumulators_of, blobs, write_job
 
 Volume = npt.NDArray[np.float32]
 
@@ -164,8 +164,9 @@ def test_one_thread_or_many_give_the_same_map() -> None:
     [
         ((0, 10, 2.0, 3), "at least 2 px"),
         ((24, 1, 2.0, 3), "at least 2 px"),
-        ((24, 24, 0.5, 3), "padding factor must be at least 1, not 0.5"),
+        ((24, 24, 0.5, 3), "padding factor must be 1 to 100, not 0.5"),
         ((24, 24, float("nan"), 3), "padding factor"),
+        ((24, 24, 1e308, 3), "padding factor"),
         ((24, 24, 2.0, 4), "2 or 3 dimensions, not 4"),
     ],
 )
@@ -178,6 +179,34 @@ def test_accumulators_of_another_size_are_refused() -> None:
     accumulators = InMemory(*accumulators_of(blobs(24), 2))
     with pytest.raises(InputError, match=r"48×48×25 points, but an image of 32 px with padding 2 has 64×64×33"):
         reconstruct(accumulators, Geometry(32, 32, 2.0), tau2=None, compute=cpu())
+
+
+@pytest.mark.parametrize("tiny", [1e-310, 1e-300, 1e-39, 1e-30])
+def test_a_signal_too_small_to_invert_empties_its_shell_and_no_other(tiny: float) -> None:
+    def run(signal: float, gridding: bool) -> Volume:
+        sums = InMemory(*accumulators_of(blobs(), 2, 100.0))
+        tau2 = np.where(np.arange(13) == 5, signal, 1e3)
+        geometry = Geometry(24, 24, 2.0)
+        return reconstruct(sums, geometry, tau2=tau2, iterate_gridding=gridding, compute=cpu())
+
+    # At 1e-20 the term outweighs the data by twenty orders: the shell is empty already.
+    assert difference(run(tiny, gridding=False), run(1e-20, gridding=False)) < 1e-6
+    # The blob carries so large a weight into the other shells, and further the larger it is.
+    assert np.isfinite(run(tiny, gridding=True)).all()
+
+
+@pytest.mark.parametrize("tiny", [1e-310, 1e-39])
+def test_no_signal_anywhere_gives_an_empty_map_and_not_nan(tiny: float) -> None:
+    sums = InMemory(*accumulators_of(blobs(), 2, 100.0))
+    found = reconstruct(sums, Geometry(24, 24, 2.0), tau2=np.full(13, tiny), compute=cpu())
+    assert np.abs(found).max() < 1e-20  # NaN compares with nothing
+
+
+@pytest.mark.parametrize("fudge", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_fudge_factor_that_is_not_above_zero_is_refused(fudge: float) -> None:
+    sums = InMemory(*accumulators_of(blobs(), 2))
+    with pytest.raises(InputError, match="tau2 fudge factor must be a number above 0, not"):
+        reconstruct(sums, Geometry(24, 24, 2.0), tau2=np.full(13, 1.0), tau2_fudge=fudge, compute=cpu())
 
 
 def reconstruct_job(star: Path, folder: Path, *, gridding: bool = True) -> Volume:
@@ -236,6 +265,22 @@ def test_relions_own_program_agrees(
     )
     expected = mrcfile.read(tmp_path / "rec.mrc")
     assert difference(reconstruct_job(star, tmp_path, gridding=gridding), expected) < 1e-5
+
+
+@pytest.mark.parametrize(("fudge", "signal"), [(1.0, "1e-30"), (1.0, "1e-40"), (1.0, "1e-250"), (1e-200, "1.0")])
+def test_relions_own_program_agrees_where_there_is_hardly_any_signal(
+    fudge: float, signal: str, relion_programs: None, tmp_path: Path
+) -> None:
+    files = write_job(tmp_path)
+    text = files.star.read_text().replace("           5 1.000000e+03", f"           5 {signal}")
+    files.star.write_text(text.replace("FudgeFactor   1.000000", f"FudgeFactor   {fudge:e}"))
+    program = shutil.which("relion_external_reconstruct")
+    assert program is not None
+    subprocess.run([program, files.star.name], cwd=tmp_path, check=True, capture_output=True)
+    expected, found = mrcfile.read(files.result), reconstruct_job(files.star, tmp_path)
+    assert np.isfinite(expected).all()
+    # Where the whole map is as good as empty, single precision has no digits left to compare.
+    assert np.abs(found - expected).max() < 1e-5 * max(1e-30, float(np.abs(expected).max()))
 
 
 def _write_accumulators(

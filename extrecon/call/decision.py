@@ -49,9 +49,9 @@ def decide(job: Job, state: SearchState, apply: Apply) -> Decision:
         return Decision(False, False, "classification: no half-map FSC tells signal from noise")
     joined = _is_joined(job, state)
     wanted, reason = _search_decision(state, apply)
-    if wanted and apply == "local-search" and _shows_the_reference_alone(job, state):
-        low_pass = state.initial_low_pass_angstrom
-        wanted, reason = False, f"the half-maps agree no further than the starting reference went ({low_pass:g} Å)"
+    if wanted and apply == "local-search":
+        doubt = _doubt_of_signal(job, state)
+        wanted, reason = not doubt, doubt or reason
     return Decision(wanted, joined, f"joined iteration; {reason}" if joined else reason)
 
 
@@ -60,17 +60,27 @@ def _is_joined(job: Job, state: SearchState) -> bool:
     return job.name is not None and job.name.half is None and state.split_halves is not False
 
 
-def _shows_the_reference_alone(job: Job, state: SearchState) -> bool:
-    """Tell whether the halves agree no further than the frequencies in which both began alike.
+def _doubt_of_signal(job: Job, state: SearchState) -> str:
+    """Say why what the halves share may be no more than the reference that both began with; "" if it is more.
 
     Particles aligned to one reference show it in both halves, be they noise alone: what the halves share up to
     there is no evidence of signal, and a regularizer would carve it further.
     """
     pixel_size = job.pixel_size_angstrom or state.pixel_size_angstrom
-    if job.half_map_fsc is None or pixel_size is None or state.initial_low_pass_angstrom is None:
-        return False
-    begun_alike = job.original_size * pixel_size / state.initial_low_pass_angstrom
-    return cutoff_shell(job.half_map_fsc) <= begun_alike + _LOW_PASS_EDGE_SHELLS
+    if job.half_map_fsc is None or pixel_size is None:
+        return ""
+    if not state.initial_low_pass_is_known:
+        return (
+            "the starting reference's low-pass is unknown: RELION was continued, and no earlier optimiser file "
+            "tells --ini_high (with --apply always the map is regularized all the same)"
+        )
+    low_pass = state.initial_low_pass_angstrom
+    if low_pass is None:
+        return ""
+    begun_alike = job.original_size * pixel_size / low_pass
+    if cutoff_shell(job.half_map_fsc) > begun_alike + _LOW_PASS_EDGE_SHELLS:
+        return ""
+    return f"the half-maps agree no further than the starting reference went ({low_pass:g} Å)"
 
 
 def _search_decision(state: SearchState, apply: Apply) -> tuple[bool, str]:

@@ -88,6 +88,8 @@ def _other_half(call: Call, half_map: HalfMap) -> Iterator[HalfMap]:
     ------
     RegularizerError : there is no other half, it did not come in time, or it is of another size.
     """
+    if call.state.sequential_halves:
+        raise RegularizerError("RELION reconstructs the halves one after the other (--sequential_halves_recons).")
     folder, half, record = exchange_folder(call.job), 1 if call.record.half == 1 else 2, call.record
     with HalfExchange(folder, half) as exchange:
         exchange.offer(call.beside("plain"))

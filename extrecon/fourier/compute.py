@@ -8,6 +8,7 @@ imported: that saves seconds at start and a third of a gigabyte.
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -247,6 +248,6 @@ def compute_for(device: str, threads: int = 0) -> Compute:
             return TorchCompute("cuda:0")
         except DeviceMissingError:
             return cpu(threads)
-    if device == "cuda" or device.startswith("cuda:"):
+    if re.fullmatch(r"cuda(:[0-9]{1,3})?", device):
         return TorchCompute("cuda:0" if device == "cuda" else device)
     raise DeviceError(f"--device {device}: choose auto, cpu, cuda or cuda:N.")

@@ -10,6 +10,11 @@ from typing import NoReturn
 from extrecon import __version__
 from extrecon.errors import UsageError
 from extrecon.options import OPTIONS, Options, resolve
+from extrecon.options.split_path import files_in_last_words
+
+_SPLIT = (
+    "the path of a STAR file seems to have a space, where the shell splits it, because RELION does not quote it"
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,8 +31,37 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str], working_director
     ------
     UsageError : an unknown option, a value of the wrong type, or a configuration file that cannot be used.
     """
-    parsed = _parser().parse_args(arguments)
+    parsed = _parse_split(arguments, working_directory)
     return parsed.star, resolve(vars(parsed), parsed.set, environ, parsed.config, working_directory)
+
+
+def _parse_split(arguments: Sequence[str], working_directory: Path) -> argparse.Namespace:
+    """Parse a command line that ends with a path, which a shell may have split at its spaces."""
+    parser = _parser()
+    for count, files in files_in_last_words(arguments, working_directory):
+        options = arguments[: len(arguments) - count]
+        try:
+            parsed = parser.parse_args([*options, "--", files[0]])
+        except UsageError:
+            continue  # not all the words before are options: some may belong to the path
+        if len(files) > 1:
+            raise UsageError(f"{_SPLIT}, and 2 files or more go by these words: {files[0]!r}, {files[1]!r}.")
+        return parsed
+    try:
+        return parser.parse_args(arguments)
+    except UsageError as error:
+        words = _last_words(arguments)
+        if len(words) > 1 and not (working_directory / words[-1]).is_file():
+            raise UsageError(f"'{' '.join(words)}': {_SPLIT}. {error}") from None
+        raise
+
+
+def _last_words(arguments: Sequence[str]) -> list[str]:
+    """Return the words after the last option."""
+    options = [place for place, word in enumerate(arguments) if word.startswith("-")]
+    words = list(arguments[options[-1] + 1 :] if options else arguments)
+    # The first may be that option's value.
+    return words[1:] if options and len(words) > 2 else words
 
 
 def parse_options(arguments: Sequence[str], environ: Mapping[str, str], working_directory: Path) -> Options:

@@ -21,6 +21,8 @@ DAEMON_VARIABLES = ("EXTRECON_RUNTIME_DIR", "EXTRECON_IDLE_MINUTES")
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 
+LARGEST_NUMBER = 1_000_000_000  # thirty years in seconds, and more threads than any machine has
+
 Value = str | int | float | bool
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -56,17 +58,22 @@ class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at
     def parse(self, value: Any, origin: str) -> Value:
         """Return ``value`` as the option's type, or raise UsageError."""
         kind = type(self.default)
+        if not isinstance(value, (str, int, float)):
+            raise UsageError(f"{origin}: '{value}' is neither a word, a number nor true or false.")
         if kind is bool:
             return self._parse_bool(value, origin)
         try:
             parsed: Value = value if isinstance(value, kind) else kind(value)
-        except (TypeError, ValueError):
+        except (ValueError, OverflowError):
             wanted = "a whole number" if kind is int else "a number"
             raise UsageError(f"{origin}: '{value}' is not {wanted}.") from None
         if self.choices and parsed not in self.choices:
             raise UsageError(f"{origin}: '{value}' is not one of {', '.join(self.choices)}.")
         if isinstance(parsed, (int, float)) and parsed < 0:
             raise UsageError(f"{origin}: the value must not be negative, but it is {value}.")
+        # Written so that NaN, which compares with nothing, is refused too.
+        if isinstance(parsed, (int, float)) and not parsed <= LARGEST_NUMBER:
+            raise UsageError(f"{origin}: the value must be at most {LARGEST_NUMBER:,}, but it is {value}.")
         return parsed
 
     @staticmethod
@@ -188,7 +195,12 @@ def _settings_from_environment(environ: Mapping[str, str]) -> dict[str, Value]:
         return {}
     import shlex
 
-    return parse_settings(shlex.split(given), SETTINGS_VARIABLE)
+    try:
+        texts = shlex.split(given)
+    except ValueError as error:
+        message = f"{SETTINGS_VARIABLE}: a quotation mark or backslash has no partner in '{given}' ({error})."
+        raise UsageError(message) from error
+    return parse_settings(texts, SETTINGS_VARIABLE)
 
 
 def _config_from_environment(environ: Mapping[str, str]) -> Path | None:
@@ -205,10 +217,12 @@ def _read_config(config: Path | None, working_directory: Path) -> tuple[dict[str
 
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read: {error}.") from error
     settings = table.pop("set", {})
-    if not isinstance(settings, dict) or any(isinstance(v, (dict, list)) for v in settings.values()):
+    if not isinstance(settings, dict) or not all(
+        isinstance(value, (str, int, float)) for value in settings.values()
+    ):
         raise UsageError(f"{path}: [set] must hold KEY = VALUE lines.")
     values = {key.replace("-", "_"): value for key, value in table.items()}
     unknown = sorted(set(values) - set(_BY_KEY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,10 @@ def read_job(star: Path, working_directory: Path) -> Job:
         particle_diameter_angstrom=_optional(file, "rlnParticleDiameter"),
     )
     _check_table_length(job)
+    _check_results_are_no_inputs(job)
+    if job.tau2_fudge <= 0:
+        # RELION's own program gives NaN for 0, and takes signal for noise below it.
+        raise StarError(f"{star}: _rlnTau2FudgeFactor is {job.tau2_fudge:g}, but it must be above 0.")
     return job
 
 
@@ -131,6 +136,8 @@ def _shell_table(file: StarFile) -> tuple[npt.NDArray[np.float64], npt.NDArray[n
     index = file.column(TAU2, "rlnSpectralIndex")
     tau2 = file.column(TAU2, "rlnReferenceTau2")
     fsc = file.column(TAU2, "rlnGoldStandardFsc")
+    if not index.size:
+        raise StarError(f"{file.path}: data_{TAU2} has no rows; the file is cut off or still being written.")
     if not np.array_equal(index, np.arange(index.size)):
         raise StarError(f"{file.path}: _rlnSpectralIndex does not count 0, 1, 2, … to {index.size - 1}.")
     if tau2.min() < 0:
@@ -146,3 +153,11 @@ def _check_table_length(job: Job) -> None:
             f"{job.star}: data_{TAU2} has {job.tau2.size} shells, but images of {job.original_size} px have "
             f"{wanted}; the file is cut off or belongs to another box."
         )
+
+
+def _check_results_are_no_inputs(job: Job) -> None:
+    """Refuse results that bear the name of an input: what lies at a result's name is removed before the work."""
+    inputs = {os.path.realpath(path) for path in (job.star, job.data_real, job.data_imag, job.weight)}
+    for key, result in (("rlnExtReconsResult", job.result), ("rlnExtReconsResultStarfile", job.result_star)):
+        if result is not None and os.path.realpath(result) in inputs:
+            raise StarError(f"{job.star}: _{key} names {result}, which is one of the inputs and would be lost.")

@@ -7,19 +7,19 @@ and what could not be learnt is said.
 
 from __future__ import annotations
 
-import re
+import glob
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from extrecon.errors import StarError
+from extrecon.relion.command import Command, initial_low_pass
 from extrecon.relion.names import JobName
 from extrecon.relion.star import StarFile, read_star
 
 POLL_SECONDS = 0.1
-_INI_HIGH = re.compile(r" --ini_high (\d+(?:\.\d*)?)(?= |$)", re.MULTILINE)  # no block of the file holds it
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class SearchState:
     solvent_mask : the user's mask, as RELION names it
     pixel_size_angstrom, particle_diameter_angstrom : Å
     initial_low_pass_angstrom : what the starting reference was low-passed to, Å; None also if it was not
+    initial_low_pass_is_known : whether a command line tells it; RELION does not repeat it when it continues
+    sequential_halves : whether RELION reconstructs half2 only after half1 has ended
     problems : a sentence for each file that could not be used
     """
 
@@ -44,6 +46,8 @@ class SearchState:
     pixel_size_angstrom: float | None = None
     particle_diameter_angstrom: float | None = None
     initial_low_pass_angstrom: float | None = None
+    initial_low_pass_is_known: bool = False
+    sequential_halves: bool = False
     problems: tuple[str, ...] = ()
 
     @property
@@ -104,7 +108,18 @@ def _previous_file(name: JobName, suffix: str) -> Path:
         earlier = [p for p in candidates if _is_run_before(p.name.removesuffix(ending), name)]
         if earlier:
             return max(earlier, key=lambda p: p.stat().st_mtime)
-    raise StarError(f"{name.folder / (name.root + endings[0])}: no such file.")
+    missing = f"{name.folder / (name.root + endings[0])}: no such file"
+    if name.iteration > 1 and not any(_files_before(name)):
+        raise StarError(f"{missing}, nor of any iteration before: RELION continues a run of another folder.")
+    raise StarError(f"{missing}.")
+
+
+def _files_before(name: JobName) -> Iterator[Path]:
+    """Yield what RELION wrote of earlier iterations of this run."""
+    for path in name.folder.glob(f"{glob.escape(name.original_root)}*_it*_optimiser.star"):
+        iteration = path.name.removesuffix(OPTIMISER).rpartition("_it")[2]
+        if iteration.isdecimal() and int(iteration) < name.iteration:
+            yield path
 
 
 def _is_run_before(root: str, name: JobName) -> bool:
@@ -122,12 +137,15 @@ def _from_sampling(star: StarFile) -> dict[str, Any]:
 def _from_optimiser(star: StarFile) -> dict[str, Any]:
     block = "optimiser_general"
     mask = star.text(block, "rlnSolventMaskName")
+    known, low_pass = initial_low_pass(star.opening, star.path)
     return {
         "local_healpix_order": star.integer(block, "rlnAutoLocalSearchesHealpixOrder"),
         "split_halves": star.integer(block, "rlnDoSplitRandomHalves") == 1,
         "particle_diameter_angstrom": star.number(block, "rlnParticleDiameter"),
         "solvent_mask": None if mask in ("", "None") else mask,
-        "initial_low_pass_angstrom": float(given[1]) if (given := _INI_HIGH.search(star.opening)) else None,
+        "initial_low_pass_angstrom": low_pass,
+        "initial_low_pass_is_known": known,
+        "sequential_halves": Command(star.opening).has("--sequential_halves_recons"),
     }
 
 

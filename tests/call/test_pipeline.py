@@ -23,7 +23,7 @@ from extrecon.fourier.compute import TorchCompute
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.options import Options, resolve
 from extrecon.record import Record
-from tests.jobs import BOX, PIXEL_SIZE, JobFiles, blobs, write_job
+from tests.jobs import BOX, PIXEL_SIZE, JobFiles, blobs, write_job, write_previous
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -401,3 +401,13 @@ def test_a_missing_output_folder_is_told(tmp_path: Path) -> None:
     )
     with pytest.raises(OutputError, match="cannot be written"):
         run(files, apply="never")
+
+
+def test_halves_that_come_one_after_the_other_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    write_previous(tmp_path, "run", command=" --auto_refine --sequential_halves_recons")
+    start = time.monotonic()
+    record, _ = run(files, regularizer="both", half_wait=20.0)
+    assert time.monotonic() - start < 10
+    assert record.outcome == "fallback"
+    assert "--sequential_halves_recons" in record.reason

@@ -439,24 +439,24 @@ def test_a_verdict_left_behind_is_read(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_warm_process_that_does_not_start(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
-    (broken / "starfile.py").write_text("raise ImportError('no starfile here')\n")
+    (broken / "mrcfile.py").write_text("raise ImportError('no mrcfile here')\n")
     environ = os.environ | {"PYTHONPATH": f"{broken}{os.pathsep}{plugins}"}
     files = write_job(tmp_path)
     told = call(files, "--regularizer", "identity", env=environ, code=1)
     assert "the warm process does not start" in told
-    assert "no starfile here" in told  # in-process it is not there either
+    assert "no mrcfile here" in told  # in-process it is not there either
     assert not daemon.processes()
 
 
 def test_a_warm_process_that_hangs_is_given_up(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
     slow = tmp_path / "slow"
     slow.mkdir()
-    (slow / "starfile.py").write_text(
+    (slow / "mrcfile.py").write_text(
         "import sys, time\n"
         "if 'extrecon.daemon.warm' in sys.orig_argv: time.sleep(60)\n"
         "sys.path.remove(__file__.rpartition('/')[0])\n"
-        "del sys.modules['starfile']\n"
-        "import starfile\n"
+        "del sys.modules['mrcfile']\n"
+        "import mrcfile\n"
     )
     environ = os.environ | {"PYTHONPATH": f"{slow}{os.pathsep}{plugins}"}
     program = "from extrecon.daemon import broker, server; broker.WARM_SECONDS = 1.0; server.serve(1.0)"

@@ -78,6 +78,9 @@ def test_a_moved_project_is_still_found(tmp_path: Path) -> None:
         (f"_rlnOriginalImageSize   {BOX}", "_rlnOriginalImageSize   big", "a number was expected"),
         ("           3 1.000000e+03", "           4 1.000000e+03", "does not count"),
         ("1.000000e+03", "-1.000000e+03", "negative in shell 0"),
+        ("_rlnTau2FudgeFactor   1.0", "_rlnTau2FudgeFactor   0.0", "_rlnTau2FudgeFactor is 0, but"),
+        ("_rlnTau2FudgeFactor   1.0", "_rlnTau2FudgeFactor   -1.0", "_rlnTau2FudgeFactor is -1, but"),
+        ("_rlnTau2FudgeFactor   1.0", "_rlnTau2FudgeFactor   nan", "a number was expected"),
         ("data_external_reconstruct_general", "data_other", "data_external_reconstruct_general is missing"),
     ],
 )
@@ -87,6 +90,35 @@ def test_what_breaks_the_contract_is_told(old: str, new: str, told: str, tmp_pat
     assert old in text
     files.star.write_text(text.replace(old, new))
     with pytest.raises(StarError, match=told):
+        read_job(files.star, tmp_path)
+
+
+@pytest.mark.parametrize("key", ["Result", "ResultStarfile"])
+@pytest.mark.parametrize("named", ["data_real", "data_imag", "weight"])
+@pytest.mark.parametrize("spelling", ["same", "dotted", "linked"])
+def test_a_result_that_would_replace_an_accumulator_is_refused(
+    key: str, named: str, spelling: str, tmp_path: Path
+) -> None:
+    files = write_job(tmp_path)
+    stem = files.stem.name
+    accumulator = f"{stem}_{named}.mrc"
+    (tmp_path / "link.mrc").symlink_to(accumulator)
+    wanted = {"same": accumulator, "dotted": f"./../{tmp_path.name}/{accumulator}", "linked": "link.mrc"}[spelling]
+    ending = {"Result": ".mrc", "ResultStarfile": "_out.star"}[key]
+    text = files.star.read_text()
+    changed = text.replace(f"_rlnExtRecons{key}   {stem}{ending}\n", f"_rlnExtRecons{key}   {wanted}\n")
+    assert changed != text
+    files.star.write_text(changed)
+    with pytest.raises(StarError, match=f"_rlnExtRecons{key} names .*{wanted}, which is one of the inputs"):
+        read_job(files.star, tmp_path)
+    assert (tmp_path / accumulator).is_file()
+
+
+def test_a_result_that_would_replace_the_star_file_is_refused(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    text = files.star.read_text()
+    files.star.write_text(text.replace(f"{files.stem.name}_out.star", files.star.name))
+    with pytest.raises(StarError, match="which is one of the inputs"):
         read_job(files.star, tmp_path)
 
 

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from extrecon.call.decision import Apply, decide
@@ -130,6 +131,91 @@ def test_a_reference_that_was_not_low_passed_holds_nothing_back(tmp_path: Path) 
     write_previous(tmp_path, "run", command=" --ini_high -1")
     assert state_of(files).initial_low_pass_angstrom is None
     assert decision_of(files, "local-search")[0]
+
+
+REFERENCE = f" --auto_refine --ini_high {BOX * PIXEL_SIZE / 4.3:.3f}"  # to shell 4.3
+NOISE = np.where(np.arange(BOX // 2 + 1) <= 5, 0.6, 0.0)  # the halves share the reference alone
+SIGNAL = np.where(np.arange(BOX // 2 + 1) <= 9, 0.6, 0.0)
+ALIKE = "the half-maps agree no further than the starting reference went"
+
+
+def _continued(folder: Path, fsc: npt.NDArray[np.float64], *, first: str | None, root: str = "run") -> JobFiles:
+    """Write a job of a continued run; ``first`` is the command of the run before, whose iteration 1 is left."""
+    files = write_job(folder, fsc=fsc)
+    write_previous(folder, "run", command=f" --continue {folder.name}/{root}_it001_optimiser.star --pool 30")
+    if first is not None:
+        text = files.previous("optimiser").read_text()
+        head = f"# RELION optimiser; version 3.1.3\n# --o {folder.name}/{root}{first} \n"
+        (folder / f"{root}_it001_optimiser.star").write_text(head + text.split("\n", 2)[2])
+    return files
+
+
+def test_noise_alone_stays_plain_after_the_run_was_continued(tmp_path: Path) -> None:
+    regularized, _, reason = decision_of(_continued(tmp_path / "r", NOISE, first=REFERENCE), "local-search")
+    assert not regularized
+    assert reason.startswith(ALIKE)
+
+
+def test_signal_is_regularized_after_the_run_was_continued(tmp_path: Path) -> None:
+    assert decision_of(_continued(tmp_path / "r", SIGNAL, first=REFERENCE), "local-search")[0]
+    unfiltered = _continued(tmp_path / "u", NOISE, first=" --auto_refine --pad 1")
+    assert state_of(unfiltered).initial_low_pass_is_known
+    assert decision_of(unfiltered, "local-search")[0]
+
+
+def test_where_no_file_tells_the_low_pass_a_continued_run_stays_plain(tmp_path: Path) -> None:
+    for fsc in (NOISE, SIGNAL):
+        files = _continued(tmp_path / "r", fsc, first=None)
+        regularized, _, reason = decision_of(files, "local-search")
+        assert not regularized
+        assert reason.startswith("the starting reference's low-pass is unknown: RELION was continued")
+        assert decision_of(files, "always")[0]
+
+
+def test_a_run_continued_twice_leads_back_to_its_start(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_ct3_it005_half1_class001", fsc=NOISE)
+    body = files.previous("optimiser").read_text().split("\n", 2)[2]
+    heads = {
+        "run_ct3_it004": f"--continue {tmp_path.name}/run_ct2_it003_optimiser.star --o run",
+        "run_ct2_it003": f"--continue {tmp_path}/run_it002_optimiser.star --o run",
+        "run_it002": f"--o run{REFERENCE}",
+    }
+    for stem, command in heads.items():
+        (tmp_path / f"{stem}_optimiser.star").write_text(f"# RELION\n# {command} \n{body}")
+    assert decision_of(files, "local-search")[2].startswith(ALIKE)
+
+
+def test_an_earlier_iteration_tells_where_the_continued_one_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    files = _continued(folder, NOISE, first=REFERENCE)
+    (folder / "run_it001_optimiser.star").rename(folder / "run_it000_optimiser.star")
+    assert decision_of(files, "local-search")[2].startswith(ALIKE)
+    (folder / "run_it000_optimiser.star").rename(folder / "other_it000_optimiser.star")
+    assert not state_of(files).initial_low_pass_is_known
+
+
+def test_a_run_that_continues_itself_ends_the_search(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    write_previous(tmp_path, "run", command=f" --continue {files.previous('optimiser')}")
+    assert not state_of(files).initial_low_pass_is_known
+
+
+def test_a_run_continued_from_another_folder_stays_plain_once(tmp_path: Path) -> None:
+    _continued(tmp_path / "job1", SIGNAL, first=REFERENCE)
+    (tmp_path / "job1" / "run_it004_optimiser.star").rename(tmp_path / "job1" / "run_it003_optimiser.star")
+    files = write_job(tmp_path / "job2", fsc=SIGNAL)
+    for path in (tmp_path / "job2").glob("*_it004_*"):
+        path.unlink()
+    regularized, _, reason = decision_of(files, "local-search")
+    assert not regularized
+    assert "run_it004_sampling.star: no such file, nor of any iteration before" in reason
+    assert "RELION continues a run of another folder" in reason
+    # From the next iteration on there are files, and the first run's still tell how it was started.
+    for fsc, wanted in ((SIGNAL, True), (NOISE, False)):
+        files = write_job(tmp_path / "job2", fsc=fsc)
+        command = " --continue job1/run_it003_optimiser.star"
+        write_previous(tmp_path / "job2", "run", command=command)
+        assert decision_of(files, "local-search")[0] is wanted
 
 
 def test_without_knowledge_the_map_stays_plain(tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def test_a_mended_file_is_read_anew(tmp_path: Path) -> None:
 
 
 def test_a_short_row_is_told_with_its_number(tmp_path: Path) -> None:
-    star = read_star(write(tmp_path / "a.star", LOOP + "1 2\n3\n \n"))
+    with pytest.raises(StarError, match="row 2 of data_t has no value in _rlnB"):
+        read_star(write(tmp_path / "a.star", LOOP + "1 2\n3\n \n"))
+    star = read_star(write(tmp_path / "a.star", LOOP + "1 2\n3 nan\n \n"))
     with pytest.raises(StarError, match="row 2 of data_t has no number in _rlnB"):
         star.column("t", "rlnB")
 

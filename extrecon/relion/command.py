@@ -1,0 +1,117 @@
+"""The command line that started a refinement, as RELION writes it at the head of its optimiser files.
+
+A continued run's head holds only the words of ``--continue``: what the run was started with stands in the files of
+the run before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_HEAD_BYTES = 65536
+_OPTIMISER = re.compile(r"(?P<root>.+)_it(?P<iteration>\d{3,})_optimiser\.star")
+_CONTINUED = re.compile(r"_ct\d+$")
+_LONGEST_CHAIN = 100
+
+
+class Command:
+    """RELION's options, from the comments before an optimiser file's first block.
+
+    Attributes
+    ----------
+    is_known : whether there is a command line at all
+    """
+
+    def __init__(self, opening: str) -> None:
+        self._words = [word for line in opening.split("\n") if line.startswith("#") for word in line[1:].split()]
+        self.is_known = any(word.startswith("--") for word in self._words)
+
+    def has(self, option: str) -> bool:
+        """Tell whether an option was given."""
+        return option in self._words
+
+    def value(self, option: str) -> str | None:
+        """Return the word after an option."""
+        following = dict(zip(self._words, self._words[1:], strict=False))
+        return following.get(option)
+
+    @property
+    def continues(self) -> str | None:
+        """The optimiser file that the run continues, as RELION was told."""
+        return self.value("--continue")
+
+    @property
+    def starts_a_run(self) -> bool:
+        """Whether these are all the options, rather than a continued run's few."""
+        return self.is_known and not self.has("--continue")
+
+
+def initial_low_pass(opening: str, optimiser: Path) -> tuple[bool, float | None]:
+    """Return whether it is known how the starting reference was low-passed, and to what, Å; None if it was not.
+
+    Parameters
+    ----------
+    opening : the comments at the head of an optimiser file
+    optimiser : that file; if its run was continued, the files of the runs before are looked for from here
+    """
+    for command in _commands_back_to_the_start(Command(opening), optimiser):
+        if command.starts_a_run:
+            return True, _positive(command.value("--ini_high"))
+    return False, None
+
+
+def _commands_back_to_the_start(command: Command, optimiser: Path) -> Iterator[Command]:
+    """Yield the commands of the run and of those before it, latest first; then what else lies in their folders."""
+    yield command
+    seen = [optimiser]
+    while command.continues is not None and len(seen) < _LONGEST_CHAIN:
+        before = _found(command.continues, seen[-1])
+        if before is None or before in seen:
+            break
+        seen.append(before)
+        command = Command(_opening(before))
+        yield command
+    for path in seen:
+        yield from (Command(_opening(other)) for other in _same_run(path))
+
+
+def _found(named: str, optimiser: Path) -> Path | None:
+    """Return a file that RELION names from its working directory, which is above the job's folder or far away."""
+    for folder in optimiser.absolute().parents:
+        path = folder / named
+        if path.is_file():
+            return path
+    return None
+
+
+def _same_run(optimiser: Path) -> list[Path]:
+    """Return the optimiser files of one run in the folder, the first iteration first, none later than this one."""
+    own = _OPTIMISER.fullmatch(optimiser.name)
+    if own is None:
+        return []
+    found = []
+    for path in optimiser.parent.glob("*_optimiser.star"):
+        match = _OPTIMISER.fullmatch(path.name)
+        same = match is not None and _CONTINUED.sub("", match["root"]) == _CONTINUED.sub("", own["root"])
+        if match is not None and same and int(match["iteration"]) <= int(own["iteration"]):
+            found.append((int(match["iteration"]), path))
+    return [path for _, path in sorted(found)]
+
+
+def _opening(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return ""
+    return head.decode("utf-8", "surrogateescape").partition("\ndata_")[0]
+
+
+def _positive(word: str | None) -> float | None:
+    try:
+        number = float(word) if word is not None else 0.0
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
