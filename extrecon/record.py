@@ -26,12 +26,12 @@ class Record:
     Attributes
     ----------
     input : the STAR file of the call; the map, for a standalone command
-    result : where RELION will look for the map; null for a standalone command
     outcome : what RELION got.
         "plain": the plain map, as decided; "regularized": the regularized map; "fallback": the plain map, because
         the regularizer failed; "failed": nothing; "unfinished": the plain map, while the regularizer is at work
         (or was when the process was killed); "measured": a local-resolution map, outside refinement
     reason : why, in one clause
+    result : where RELION will look for the map; null for a standalone command
     iteration, half, kind, number : of the file's name, null where it does not say
     joined : whether this is the last iteration, of both halves together
     healpix_order, local_healpix_order : of the iteration before; null if unknown
@@ -54,9 +54,9 @@ class Record:
     """
 
     input: str
-    result: str | None = None
     outcome: Outcome = "failed"
     reason: str = ""
+    result: str | None = None
     iteration: int | None = None
     half: int | None = None
     kind: str | None = None

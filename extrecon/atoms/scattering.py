@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import InputError, UsageError
+from extrecon.fourier.edges import falling_edge
 
 Array = npt.NDArray[np.float64]
 
@@ -109,5 +110,5 @@ def low_pass(volume: npt.NDArray[np.floating], resolution: float, pixel_size: fl
     """Remove what is finer than ``resolution`` (Å), with an edge of two shells half a cosine wide."""
     box = len(volume)
     shells_beyond = (frequencies(box, pixel_size) - 1 / resolution) * box * pixel_size
-    gain = 0.5 + 0.5 * np.cos(np.pi * np.clip(shells_beyond / 2 + 0.5, 0, 1))
+    gain = falling_edge(shells_beyond / 2 + 0.5)
     return np.fft.ifftn(np.fft.fftn(volume) * np.fft.ifftshift(gain)).real

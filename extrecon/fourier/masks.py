@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from extrecon.fourier.edges import falling_edge
 from extrecon.fourier.grids import squared_radius
 from extrecon.maps.half_map import FloatArray, HalfMap
 
@@ -85,6 +86,4 @@ def _without_small_parts(core: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 def _raised_cosine(beyond_px: FloatArray, edge_px: float) -> npt.NDArray[np.float32]:
     """Return 1 where ``beyond_px`` ≤ 0, 0 where it exceeds ``edge_px``, half a cosine between."""
-    edge = np.clip(beyond_px / edge_px, 0.0, 1.0)
-    falling: npt.NDArray[np.float32] = (0.5 + 0.5 * np.cos(np.pi * edge)).astype(np.float32)
-    return falling
+    return falling_edge(beyond_px / edge_px).astype(np.float32)

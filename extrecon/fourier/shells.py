@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.fourier.compute import Array, Compute
+from extrecon.fourier.edges import falling_edge
 from extrecon.fourier.grids import full_axis, squared_radius
 
 FSC_THRESHOLD = 1 / 7
@@ -105,6 +106,4 @@ def cutoff_shell(half_map_fsc: npt.NDArray[np.float64]) -> int:
 
 def soft_step(count: int, last: int, edge_shells: int) -> npt.NDArray[np.float64]:
     """Return 1 up to shell ``last``, 0 from ``edge_shells`` beyond it on, half a cosine between; (count,)."""
-    beyond = np.clip((np.arange(count) - last) / edge_shells, 0.0, 1.0)
-    step: npt.NDArray[np.float64] = 0.5 + 0.5 * np.cos(np.pi * beyond)
-    return step
+    return falling_edge((np.arange(count) - last) / edge_shells).astype(np.float64, copy=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from extrecon.fourier.edges import falling_edge
 from extrecon.fourier.field_bank import Bands
 from extrecon.fourier.filter_bank import Values
 
@@ -55,8 +56,7 @@ def resolution_bands(
     width = pixel_size_angstrom / (middle[:, None] - spacing_angstrom) - omega
 
     def gains(frequency: Values) -> Values:
-        offset = (frequency - omega) / width
-        return np.where(np.abs(frequency - omega) <= width, 0.5 * (1 + np.cos(np.pi * offset)), 0.0)
+        return falling_edge(np.abs(frequency - omega) / width)
 
     def weights(resolution: npt.NDArray[np.float64]) -> Values:
         exponent = -k_per_square_angstrom * (resolution[:, None] - middle) ** 2

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from extrecon.fourier.block_transform import BlockTransform, radial_table
 from extrecon.fourier.compute import Array, Compute
+from extrecon.fourier.edges import falling_edge
 from extrecon.maps.half_map import FloatArray
 
 EDGE_CYCLES = 0.02  # width of the raised-cosine edges, cycles per voxel
@@ -224,8 +225,7 @@ class MonogenicAmplitude:
 
 def high_pass(u: npt.NDArray[np.float64], frequency: float) -> npt.NDArray[np.float64]:
     """Return the gain 0 below f − 0.02, a raised cosine up to f, 1 above."""
-    edge = 0.5 * (1.0 + np.cos(np.pi * (u - frequency) / EDGE_CYCLES))
-    return np.where(u >= frequency, 1.0, np.where(u >= frequency - EDGE_CYCLES, edge, 0.0))
+    return falling_edge((frequency - u) / EDGE_CYCLES)
 
 
 def low_pass(u: npt.NDArray[np.float64], frequency: float) -> npt.NDArray[np.float64]:
@@ -233,8 +233,7 @@ def low_pass(u: npt.NDArray[np.float64], frequency: float) -> npt.NDArray[np.flo
     width = min(EDGE_CYCLES, 0.5 - frequency)
     if width <= 0:
         return np.where(u <= frequency, 1.0, 0.0)
-    edge = 0.5 * (1.0 + np.cos(np.pi * (u - frequency) / width))
-    return np.where(u <= frequency, 1.0, np.where(u <= frequency + width, edge, 0.0))
+    return falling_edge((u - frequency) / width)
 
 
 def gaussian(u: npt.NDArray[np.float64], sigma: float) -> npt.NDArray[np.float64]:

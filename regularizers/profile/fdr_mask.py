@@ -8,6 +8,7 @@ import numpy as np
 import scipy.ndimage
 
 from extrecon.errors import RegularizerError
+from extrecon.fourier.edges import falling_edge
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Regularized, Regularizer
 from regularizers.blend import flattened
@@ -38,7 +39,6 @@ class FdrMask(Regularizer):
             raise RegularizerError(
                 f"No voxel reaches a confidence of {CONFIDENCE:g}: nothing rises above the noise."
             )
-        beyond = np.clip(scipy.ndimage.distance_transform_edt(~core) / _EDGE_PX, 0.0, 1.0)
-        mask = (0.5 + 0.5 * np.cos(np.pi * beyond)).astype(np.float32)
+        mask = falling_edge(scipy.ndimage.distance_transform_edt(~core) / _EDGE_PX).astype(np.float32)
         facts = {"confident_share": round(float(core.mean()), 5)}
         return Regularized(flattened(half_map.density, mask), facts, {"confidence": confidence, "mask": mask})

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from extrecon.fourier.compute import Compute
+from extrecon.fourier.edges import falling_edge
 from extrecon.fourier.filter_bank import bounding_block
 from extrecon.fourier.lattice import Lattice
 from extrecon.fourier.shells import cutoff_shell
@@ -112,5 +113,4 @@ def trust(
     """
     share = signal(own, noise) ** 2 / np.maximum(own.astype(np.float64) ** 2, 1e-30)
     beyond = frequency * finest_angstrom - 1
-    kept = 0.5 + 0.5 * np.cos(np.pi * np.clip(beyond / _EDGE, 0, 1))
-    return np.asarray(share * kept)
+    return np.asarray(share * falling_edge(beyond / _EDGE))
