@@ -22,7 +22,7 @@ from extrecon.call.plugin import foreign
 from extrecon.call.regularizing import load_regularizer, regularize
 from extrecon.errors import DeviceMissingError, ExtreconError, MapError
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
-from extrecon.options import Options
+from extrecon.options import RELIONS_GPU, Options
 from extrecon.reconstruct import Geometry, reconstruct
 from extrecon.record import Record, log_lines, record_path
 from extrecon.regularizer import Progress, no_progress
@@ -131,7 +131,8 @@ def _compute(options: Options, record: Record) -> Compute:
     try:
         return compute_for(device, threads)
     except DeviceMissingError as error:
-        if options.text("on_error") == "fail":
+        # A device that nobody asked for may be missing: RELION's GPU says nothing of the torch installed here.
+        if options.text("on_error") == "fail" and options.origins.get("device") != RELIONS_GPU:
             raise
         record.warnings.append(f"working on the CPU: {error}")
         return cpu(threads)

@@ -9,8 +9,10 @@ from typing import NoReturn
 
 from extrecon import __version__
 from extrecon.errors import UsageError
-from extrecon.options import OPTIONS, Options, resolve
+from extrecon.options import OPTIONS, RELIONS_GPU, Options, resolve
 from extrecon.options.split_path import files_in_last_words
+from extrecon.system.devices import nvidia_driver_is_loaded
+from extrecon.system.relion_gpu import device_of_relion
 
 _SPLIT = (
     "the path of a STAR file seems to have a space, where the shell splits it, because RELION does not quote it"
@@ -32,7 +34,20 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str], working_director
     UsageError : an unknown option, a value of the wrong type, or a configuration file that cannot be used.
     """
     parsed = _parse_split(arguments, working_directory)
-    return parsed.star, resolve(vars(parsed), parsed.set, environ, parsed.config, working_directory)
+    options = resolve(vars(parsed), parsed.set, environ, parsed.config, working_directory)
+    return parsed.star, _with_relions_gpu(options, environ)
+
+
+def _with_relions_gpu(options: Options, environ: Mapping[str, str]) -> Options:
+    """Take ``--device auto`` for the GPU that RELION was given: the others may be somebody else's."""
+    if options.text("device") != "auto" or not nvidia_driver_is_loaded():
+        return options
+    device = device_of_relion(environ)
+    if device is None:
+        return options
+    return options._replace(
+        values={**options.values, "device": device}, origins={**options.origins, "device": RELIONS_GPU}
+    )
 
 
 def _parse_split(arguments: Sequence[str], working_directory: Path) -> argparse.Namespace:

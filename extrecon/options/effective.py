@@ -18,6 +18,9 @@ CONFIG_VARIABLE = "EXTRECON_CONFIG"
 SETTINGS_VARIABLE = "EXTRECON_SET"
 DAEMON_VARIABLES = ("EXTRECON_RUNTIME_DIR", "EXTRECON_IDLE_MINUTES")
 
+RELIONS_GPU = "RELION's --gpu"
+"""The origin of a device that was not asked for, but is RELION's."""
+
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 

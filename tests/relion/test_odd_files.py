@@ -102,6 +102,8 @@ def test_a_comment_may_hold_any_byte(comment: bytes, tmp_path: Path) -> None:
         (b"masks/it's.mrc", b"masks/it's.mrc"),
         (b'masks/half".mrc', b'masks/half".mrc'),
         (b'"a mask\'s.mrc"', b"a mask's.mrc"),
+        (b'"a"b  c.mrc"', b'a"b  c.mrc'),  # RELION escapes nothing
+        (b'""first.mrc"', b'"first.mrc'),
         (b"'a \"mask\".mrc'", b'a "mask".mrc'),
         (b"\"'quoted'.mrc\"", b"'quoted'.mrc"),
         (b"d\xe9j\xe0.mrc", b"d\xe9j\xe0.mrc"),

@@ -194,6 +194,17 @@ def test_an_earlier_iteration_tells_where_the_continued_one_is_gone(tmp_path: Pa
     assert not state_of(files).initial_low_pass_is_known
 
 
+def test_the_iteration_that_was_continued_in_place_leads_further_back(tmp_path: Path) -> None:
+    """RELION writes that iteration's files anew, with the few words of --continue."""
+    folder = tmp_path / "r"
+    files = _continued(folder, NOISE, first=REFERENCE)
+    (folder / "run_it001_optimiser.star").rename(folder / "run_it000_optimiser.star")
+    rewritten = files.previous("optimiser").read_text().replace("run_it001_opt", "run_it003_opt")
+    files.previous("optimiser").write_text(rewritten)
+    (folder / "run_it003_optimiser.star").write_text(rewritten)
+    assert decision_of(files, "local-search")[2].startswith(ALIKE)
+
+
 def test_a_run_that_continues_itself_ends_the_search(tmp_path: Path) -> None:
     files = write_job(tmp_path)
     write_previous(tmp_path, "run", command=f" --continue {files.previous('optimiser')}")
