@@ -24,7 +24,7 @@ from extrecon.errors import DeviceMissingError, ExtreconError, OutputError, Regu
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.mrc import write_volume
-from extrecon.options import Options
+from extrecon.options import RELIONS_GPU, Options
 from extrecon.reconstruct import Geometry, reconstruct
 from extrecon.record import Record, log_lines, maps_of_last_attempt, record_path
 from extrecon.regularizer import Context, Progress, Regularized, Regularizer, no_progress
@@ -165,7 +165,7 @@ def _compute(options: Options, record: Record) -> Compute:
         return compute_for(device, threads)
     except DeviceMissingError as error:
         # A device that nobody asked for may be missing: RELION's GPU says nothing of the torch installed here.
-        if options.text("on_error") == "fail" and options.is_chosen("device"):
+        if options.text("on_error") == "fail" and options.origins.get("device") != RELIONS_GPU:
             raise
         record.warnings.append(f"working on the CPU: {error}")
         return cpu(threads)

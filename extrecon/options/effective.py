@@ -120,10 +120,6 @@ class Options(NamedTuple):
     origins: Mapping[str, str] = _NOTHING
     warnings: Sequence[str] = ()
 
-    def is_chosen(self, key: str) -> bool:
-        """Tell whether the user gave a value; else it is the default, or RELION's."""
-        return self.origins.get(key) not in ("default", RELIONS_GPU)
-
     def text(self, key: str) -> str:
         """Return a word or path."""
         return str(self.values[key])
