@@ -38,9 +38,9 @@ def device_of_relion(environ: Mapping[str, str], process: int | None = None, pro
 def gpu_for_rank(words: Sequence[str], rank: int | None) -> int | None:
     """Return the number of the GPU that a rank of RELION computes on; None where RELION chooses itself.
 
-    ``--gpu 0,1:2,3`` gives GPUs 0 and 1 to the first worker's threads, 2 and 3 to the second's; further workers
-    begin with the first list again. Rank 0 leads and has none: the first GPU stands for it. Workers that share a
-    list get different GPUs of it.
+    ``--gpu 0,1:2,3`` gives GPUs 0 and 1 to the first worker's threads, 2 and 3 to the second's. RELION lets workers
+    beyond the lists take any GPU; here they begin with the first list again, and different GPUs of it: none is used
+    that was not named. Rank 0 leads and has none: the first GPU stands for it.
 
     Parameters
     ----------

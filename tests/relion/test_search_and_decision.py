@@ -194,6 +194,20 @@ def test_an_earlier_iteration_tells_where_the_continued_one_is_gone(tmp_path: Pa
     assert not state_of(files).initial_low_pass_is_known
 
 
+@pytest.mark.parametrize("particles", ["--i particles.star", "--ios Extract/job012/optimisation_set.star"])
+def test_a_run_of_subtomograms_decides_as_one_of_particles(particles: str, tmp_path: Path) -> None:
+    """RELION 5 names subtomograms by --ios; its optimiser file then names tomograms, its job file is the same."""
+    files = write_job(tmp_path, version="5.0", fsc=NOISE)
+    write_previous(tmp_path, "run", command=f" {particles}{REFERENCE}")
+    optimiser = files.previous("optimiser")
+    tomograms = "_rlnTomoTomogramsFile   Extract/job012/tomograms.star\n_rlnDoSplit"
+    optimiser.write_text(optimiser.read_text().replace("_rlnDoSplit", tomograms))
+    assert decision_of(files, "local-search")[2].startswith(ALIKE)
+    files = write_job(tmp_path / "signal", version="5.0", fsc=SIGNAL)
+    write_previous(tmp_path / "signal", "run", command=f" {particles}{REFERENCE}")
+    assert decision_of(files, "local-search")[0]
+
+
 def test_the_iteration_that_was_continued_in_place_leads_further_back(tmp_path: Path) -> None:
     """RELION writes that iteration's files anew, with the few words of --continue."""
     folder = tmp_path / "r"
