@@ -73,7 +73,6 @@ def run_job(
     # Absolute from the start: whatever a plugin does to the working directory, files go where they belong.
     star = working_directory / star
     try:
-        publishing.remove_stale(star, None)
         _run(star, options, working_directory, record, progress, aside)
     except Exception as error:
         record.outcome, record.reason = "failed", text_of(error)
@@ -98,10 +97,9 @@ def _run(
 ) -> None:
     progress("read", 0.0)
     with record.stage("read"):
-        job = read_job(star, working_directory)
+        job = _read_job(star, working_directory)
         state = _search_state(job, options)
     record.result = str(job.result.absolute())
-    publishing.remove_stale(star, job)
     compute = _compute(options, record)
     call = Call(job, state, options, compute, record, working_directory, progress, aside)
     decision = decide(job, state, options.text("apply"))  # type: ignore[arg-type]
@@ -119,6 +117,17 @@ def _run(
     if options.flag("remove_accumulators") and record.outcome in ("plain", "regularized"):
         record.warnings += publishing.remove_accumulators(job)
     call.write_record()
+
+
+def _read_job(star: Path, working_directory: Path) -> Job:
+    """Read the job, and remove what an earlier attempt left of it; of a job that cannot be read as well."""
+    try:
+        job = read_job(star, working_directory)
+    except ExtreconError:
+        publishing.remove_stale(star, None)
+        raise
+    publishing.remove_stale(star, job)
+    return job
 
 
 def _threads(options: Options) -> int:

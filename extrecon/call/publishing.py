@@ -37,9 +37,13 @@ def remove_stale(star: Path, job: Job | None) -> None:
     stale += [beside(stem, name) for name in _names_of_last_attempt(stem)]
     stale.append(record_path(stem))
     stale += stem.parent.glob(f"{temporary_prefix(stem)}*.tmp")
+    inputs: set[Path] = set()
     if job is not None:
         stale += [path for path in (job.result, job.result_star) if path is not None]
+        inputs = {path.absolute() for path in (job.data_real, job.data_imag, job.weight)}
     for path in stale:
+        if path.absolute() in inputs:  # a name of ours, but RELION's file
+            continue
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

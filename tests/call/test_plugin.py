@@ -239,6 +239,17 @@ def test_a_damaged_record_never_makes_relions_files_disappear(tmp_path: Path) ->
     assert run(files, SMOOTH)[0].outcome == "regularized"
 
 
+def test_an_accumulator_that_bears_a_name_of_ours_is_not_removed(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    odd = files.beside("_plain.mrc")
+    files.beside("_weight.mrc").rename(odd)
+    files.star.write_text(files.star.read_text().replace("_weight.mrc", "_plain.mrc"))
+    before = odd.read_bytes()
+    record, _ = run(files, apply="never")
+    assert record.outcome == "plain"
+    assert odd.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["exits-when-loaded", "checks-badly"])
 def test_a_plugin_that_fails_before_its_time_does_not_cost_a_plain_map(name: str, tmp_path: Path) -> None:
     files = write_job(tmp_path, order=2)
