@@ -19,6 +19,7 @@ from extrecon.relion.job import read_job
 from tests.jobs import accumulators_of, blobs, write_job
 
 Volume = npt.NDArray[np.float32]
+CARRIED = Path(__file__).resolve().parent / "data" / "relion-3.1.3"
 
 
 @dataclass
@@ -220,6 +221,12 @@ def reconstruct_job(star: Path, folder: Path, *, gridding: bool = True) -> Volum
         iterate_gridding=gridding,
         compute=cpu(),
     )
+
+
+def test_relions_map_that_comes_with_the_tests() -> None:
+    star = CARRIED / "job" / "run_it004_half1_class001_external_reconstruct.star"
+    expected = mrcfile.read(star.with_suffix(".mrc"))
+    assert difference(reconstruct_job(star, CARRIED), expected) < 1e-6
 
 
 @pytest.mark.parametrize("run", ["relion-3.1.3/r31", "relion-5.0.1/r50"])
