@@ -237,11 +237,12 @@ class Broker:
     # -- runners ---------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        if not self._warm.ready:
-            return
         for job in list(self._jobs.values()):
             if job.wants_back and may_start(job, self._jobs.values()):
                 job.come_back()
+        if not self._warm.ready:
+            return
+        for job in list(self._jobs.values()):
             if job.is_queued and job.has_log and may_start(job, self._jobs.values()):
                 self._start(job)
         busy = any(job.is_queued for job in self._jobs.values())
@@ -353,14 +354,15 @@ class Broker:
         for job in list(self._jobs.values()):
             if now - job.told_at >= BEAT_SECONDS:
                 job.told_at = now
-                self._tell(job, {"beat": True, "waits_for": self._why_waiting(job)})
+                beat = {"beat": True, "waits_for": self._why_waiting(job), "regularizing": job.regularizing}
+                self._tell(job, beat)
 
     def _why_waiting(self, job: QueuedJob) -> str | None:
-        if not job.is_queued:
+        if not job.is_queued and not job.wants_back:
             return None
         if not self._warm.ready:
             return "the daemon is importing what it needs"
-        others = [other.describe() for other in self._jobs.values() if other.occupies_device]
+        others = [o.describe() for o in self._jobs.values() if o.occupies_device and o is not job]
         return f"busy with {'; '.join(others)}" if others else None
 
     def _status(self) -> Message:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from extrecon.system.files import remove_temporary_files
 
 BYTES_PER_WEIGHT_BYTE = 10
 """Peak memory of a reconstruction over the size of its weight file, rounded up from what was measured."""
+LONGEST_STAGE = 200
 _numbers = itertools.count(1)
 
 
@@ -36,6 +38,7 @@ class QueuedJob:
     forking : the warm process has been asked to fork
     aside : it only waits, and others may use the device
     wants_back : it has stopped waiting, and may not yet go on
+    at_regularizer : its plain map is done, and it has asked for its turn to regularize
     cancelled : nobody wants its result any more
     """
 
@@ -48,12 +51,15 @@ class QueuedJob:
         self.forking = False
         self.aside = False
         self.wants_back = False
+        self.at_regularizer = False
         self.cancelled = False
         self.told_at = 0.0
         self._descriptors: list[int] = []
         self._stage = "starting"
         self._fraction = 0.0
         self._stage_began = time.monotonic()
+        self._regularized_seconds = 0.0
+        self._regularizes_since: float | None = None
         self.star = Path(request["working_directory"], request["star"])
         name = parse_job_name(self.star)
         self.name = name
@@ -73,6 +79,14 @@ class QueuedJob:
     def occupies_device(self) -> bool:
         """It is at work on its device."""
         return self.forking and not self.aside
+
+    @property
+    def regularizing(self) -> float | None:
+        """For how many seconds its regularizer has been at work, not counting waits; None before its turn to be."""
+        if not self.at_regularizer:
+            return None
+        since = self._regularizes_since
+        return self._regularized_seconds + (0.0 if since is None else time.monotonic() - since)
 
     @property
     def has_log(self) -> bool:
@@ -100,17 +114,29 @@ class QueuedJob:
         return descriptors
 
     def hear(self, message: Message) -> None:
-        """Take note of what the runner tells."""
+        """Take note of what the runner tells: a plugin may have a hand in it, so nothing is taken on trust."""
         if "stage" in message:
-            self._enter(str(message["stage"]), float(message["fraction"]))
+            self._enter(str(message["stage"])[:LONGEST_STAGE], fraction_of(message.get("fraction")))
+        elif message.get("turn") == "regularizer":
+            self.at_regularizer = self.wants_back = True
+            self._step_aside()
+            self._enter("wait for the device", 0.0)
         elif message.get("aside") is True:
-            self.aside = True
+            self._step_aside()
         elif message.get("aside") is False:
             self.wants_back = True
+
+    def _step_aside(self) -> None:
+        self.aside = True
+        self._regularized_seconds = self.regularizing or 0.0
+        self._regularizes_since = None
 
     def come_back(self) -> None:
         """Let a job that stood aside go on."""
         self.aside = self.wants_back = False
+        self._enter("regularize", 0.0)
+        if self.at_regularizer:
+            self._regularizes_since = time.monotonic()
         if self.report is not None:
             with suppress(OSError):
                 self.report.send({"go": True})
@@ -148,10 +174,19 @@ class QueuedJob:
 def may_start(job: QueuedJob, jobs: Iterable[QueuedJob]) -> bool:
     """Tell whether a job may use its device beside what is at work there.
 
-    A GPU serves one at a time, because two would fight for its memory. CPU jobs may overlap: while one reads or
-    writes, the other computes; but not so many that they only get in each other's way, or run out of memory.
+    Plain maps wait for plain maps, and regularizers for regularizers: RELION's calls for plain maps go on, however
+    long somebody's regularizer takes. A GPU serves one of each kind at a time, because two would fight for its
+    memory. CPU jobs may overlap: while one reads or writes, the other computes; but not so many that they only get
+    in each other's way, or run out of memory.
     """
-    others = [other for other in jobs if other is not job and other.occupies_device and other.queue == job.queue]
+    others = [
+        other
+        for other in jobs
+        if other is not job
+        and other.occupies_device
+        and other.queue == job.queue
+        and other.at_regularizer == job.at_regularizer
+    ]
     if not others:
         return True
     if job.queue != "cpu":
@@ -159,6 +194,15 @@ def may_start(job: QueuedJob, jobs: Iterable[QueuedJob]) -> bool:
     threads = job.threads + sum(other.threads for other in others)
     wanted = job.memory_bytes + sum(other.memory_bytes for other in others)
     return threads <= 2 * (os.cpu_count() or 1) and wanted <= psutil.virtual_memory().available
+
+
+def fraction_of(told: object) -> float:
+    """Return what a progress report says as a fraction from 0 to 1; 0 for what is none, for it may be anything."""
+    try:
+        value = float(told)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001  a plugin's own type may raise whatever it likes
+        return 0.0
+    return min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
 
 
 def _size(path: Path) -> int:

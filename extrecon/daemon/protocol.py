@@ -9,7 +9,9 @@ one connection a call and says one thing::
     {"verb": "status"} · {"verb": "stop"}               answered with one object
 
 The broker answers a job with ``{"accepted": true}``, then any number of ``{"beat": …}`` and
-``{"started": [pid, start time]}``, and ends with one ``{"verdict": …}``:
+``{"started": [pid, start time]}``, and ends with one ``{"verdict": …}``. A beat comes every other second, with
+``waits_for``, a clause for people or null, and ``regularizing``, the seconds that the job's regularizer has been at
+work, without its waits; null before its turn. The verdicts:
 
 =============  ===========================================================================================
 ``done``       with ``code``, the hook's exit code

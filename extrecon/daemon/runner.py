@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.call.supervisor import work
+from extrecon.daemon.job import LONGEST_STAGE, fraction_of
 from extrecon.daemon.protocol import Channel, Message
 from extrecon.options import Options
 
 _REPORT_SECONDS = 0.1
+FIRST_OF_REGULARIZER = "load regularizer"
+"""The stage of `extrecon.call.pipeline` with which regularizing begins; all before it serves the plain map."""
 
 
 def run(request: Message, broker: Channel) -> int:
@@ -56,19 +59,29 @@ class _Report:
         self._broker = broker
         self._stage = ""
         self._told_at = 0.0
+        self._has_turn = False
 
     def tell(self, message: Message) -> None:
         """Send one message; a broker that is gone takes this process with it, so its absence needs no answer."""
         with suppress(OSError):
             self._broker.send(message)
 
-    def stage(self, name: str, fraction: float) -> None:
-        """Report a stage: each new one at once, its fractions now and then."""
+    def stage(self, name: object, fraction: object) -> None:
+        """Report a stage: each new one at once, its fractions now and then.
+
+        Plugins call this, with whatever they like; the first stage of regularizing waits for its turn.
+        """
+        name, fraction = _text(name), fraction_of(fraction)
         now = time.monotonic()
         if name == self._stage and now - self._told_at < _REPORT_SECONDS:
             return
         self._stage, self._told_at = name, now
         self.tell({"stage": name, "fraction": fraction})
+        if name == FIRST_OF_REGULARIZER and not self._has_turn:
+            self._has_turn = True
+            _free_device_memory()
+            self.tell({"turn": "regularizer"})
+            self._await_go()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -78,5 +91,22 @@ class _Report:
             yield
         finally:
             self.tell({"aside": False})
-            if self._broker.receive() is None:
-                sys.exit(1)
+            self._await_go()
+
+    def _await_go(self) -> None:
+        if self._broker.receive() is None:
+            os._exit(1)
+
+
+def _text(told: object) -> str:
+    try:
+        return str(told)[:LONGEST_STAGE].encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001  a plugin's own type may raise whatever it likes
+        return "unnamed"
+
+
+def _free_device_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later: another job is at work there meanwhile."""
+    torch: Any = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

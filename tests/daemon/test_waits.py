@@ -1,0 +1,134 @@
+"""Every wait has an end: for a turn on the device, for processes that do not answer, for a plugin."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from extrecon.daemon import client
+from extrecon.daemon.job import LONGEST_STAGE, QueuedJob
+from extrecon.daemon.protocol import Channel
+from tests.daemon.conftest import Daemon, call, finish, record, start_hook, wait_for
+from tests.daemon.test_faults import client_options
+from tests.jobs import JobFiles, write_job
+
+CROWD = str(2 * (os.cpu_count() or 1))
+ONE_AT_A_TIME = [("--threads", CROWD), ("--device", "cuda:0")]
+
+
+def endless(folder: Path, *options: str) -> Any:
+    """Start a call whose regularizer does not return before it is told to, and wait until it is at work."""
+    files = write_job(folder)
+    process = start_hook(files, "--regularizer", "waits", *options)
+    wait_for((folder / "waiting").exists)
+    return files, process
+
+
+@pytest.mark.parametrize("options", ONE_AT_A_TIME)
+def test_a_regularizer_without_end_holds_up_no_plain_call(
+    options: tuple[str, ...], shared_daemon: Daemon, tmp_path: Path
+) -> None:
+    first, running = endless(tmp_path / "first", *options)
+    files = write_job(tmp_path / "plain", order=2)
+    call(files, "--regularizer", "identity", *options)
+    assert running.poll() is None
+    assert record(files)["outcome"] == "plain"
+    assert record(files)["daemon"] in ("warm", "started")
+    (first.folder / "go").touch()
+    finish(running)
+    assert record(first)["outcome"] == "regularized"
+
+
+@pytest.mark.parametrize("options", ONE_AT_A_TIME)
+def test_regularizers_on_one_device_take_turns_with_their_plain_maps_done(
+    options: tuple[str, ...], shared_daemon: Daemon, tmp_path: Path
+) -> None:
+    first, running = endless(tmp_path / "first", *options)
+    second = write_job(tmp_path / "second")
+    queued = start_hook(second, "--regularizer", "waits", *options)
+    wait_for(lambda: any("stage wait for the device" in told for told in shared_daemon.status()["running"]))
+    assert second.result.exists()
+    assert record(second)["outcome"] == "unfinished"
+    assert not (second.folder / "waiting").exists()
+    for files in (first, second):
+        (files.folder / "go").touch()
+    finish(running)
+    finish(queued)
+    assert [record(files)["outcome"] for files in (first, second)] == ["regularized"] * 2
+
+
+def test_a_beat_says_for_how_long_the_regularizer_has_been_at_work(shared_daemon: Daemon, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    channel = handed_over(files, "waits")
+    beats: list[dict[str, Any]] = []
+    while not beats or beats[-1]["regularizing"] is None:
+        message = channel.receive() or {"verdict": "none"}
+        assert "verdict" not in message, message
+        if "beat" in message:
+            beats.append(message)
+    assert beats[0]["regularizing"] is None
+    assert 0 < beats[-1]["regularizing"] < 30
+    (tmp_path / "go").touch()
+    while "verdict" not in message:
+        message = channel.receive() or {"verdict": "none"}
+    assert message == {"verdict": "done", "code": 0}
+    channel.close()
+
+
+def handed_over(files: JobFiles, regularizer: str) -> Channel:
+    """Hand a job over as the hook does, and return the connection on which the answers come."""
+    options = client_options(files)
+    options = type(options)({**options.values, "regularizer": regularizer})
+    channel, _ = client.connect_or_start(os.environ)
+    channel.socket.settimeout(30)
+    channel.send(client._Call(files.star, options, files.folder)._request("warm"))
+    assert channel.receive() == {"accepted": True}
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123
+        channel.send({"verb": "log"}, [nothing.fileno(), nothing.fileno()])
+    return channel
+
+
+def queued_job(tmp_path: Path) -> QueuedJob:
+    files = write_job(tmp_path)
+    request = client._Call(files.star, client_options(files), files.folder)._request("warm")
+    return QueuedJob(None, request)  # type: ignore[arg-type]
+
+
+def test_waits_do_not_count_as_work_of_the_regularizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    job = queued_job(tmp_path)
+    job.forking = True
+    job.hear({"stage": "reconstruct", "fraction": 0.0})
+    assert job.regularizing is None
+    job.hear({"turn": "regularizer"})
+    assert not job.occupies_device
+    now += 50
+    assert job.regularizing == 0.0
+    job.come_back()
+    now += 3
+    assert job.regularizing == 3.0
+    job.hear({"aside": True})
+    now += 50
+    job.hear({"aside": False})
+    now += 50
+    assert job.regularizing == 3.0
+    job.come_back()
+    now += 4
+    assert job.regularizing == 7.0
+
+
+@pytest.mark.parametrize(
+    ("told", "fraction"),
+    [(None, 0.0), (float("nan"), 0.0), ("x", 0.0), (np.float32(0.5), 0.5), (7, 1.0), ([], 0.0), (10**400, 0.0)],
+)
+def test_progress_may_be_anything(told: object, fraction: float, tmp_path: Path) -> None:
+    job = queued_job(tmp_path)
+    job.hear({"stage": ["x" * 9999], "fraction": told})
+    assert job._fraction == fraction
+    assert len(job._stage) == LONGEST_STAGE
