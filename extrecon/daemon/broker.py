@@ -25,6 +25,8 @@ from extrecon.errors import DaemonError
 BEAT_SECONDS = 2.0
 SEND_SECONDS = 2.0
 WARM_SECONDS = 120.0
+FORK_SECONDS = 10.0
+STOPPED_SECONDS = 60.0
 _BACKLOG = 64
 
 
@@ -68,7 +70,8 @@ class Broker:
     def serve(self) -> str:
         """Work until told to stop, and return why."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
@@ -93,6 +96,7 @@ class Broker:
         self._schedule()
         self._beat()
         self._give_up_warming()
+        self._give_up_forking()
         now = time.monotonic()
         if self._jobs:
             self._busy_at = now
@@ -158,8 +162,16 @@ class Broker:
         self._tell(job, {"accepted": True})
 
     def _take_log(self, channel: Channel) -> None:
-        job, descriptors = self._job_of(channel), channel.take_descriptors()
-        if job is not None and len(descriptors) == 2 and not job.has_log:
+        job = self._job_of(channel)
+        try:
+            descriptors = channel.take_descriptors(2)
+        except ValueError as error:
+            if job is not None:
+                self._conclude(
+                    job, {"verdict": "lost", "reason": f"RELION's log did not reach the daemon: {error}"}
+                )
+            return
+        if job is not None and not job.has_log:
             job.take_log(descriptors)
             return
         for descriptor in descriptors:
@@ -251,8 +263,12 @@ class Broker:
             self._warm.load(wish[0], prepare=wish[1])
 
     def _start(self, job: QueuedJob) -> None:
-        report = job.open_report()
-        self._selector.register(report, selectors.EVENT_READ, lambda: self._on_report(job))
+        try:
+            report = job.open_report()
+            self._selector.register(report, selectors.EVENT_READ, lambda: self._on_report(job))
+        except OSError as error:
+            self._conclude(job, {"verdict": "lost", "reason": f"the daemon cannot start the job: {error.strerror}"})
+            return
         self._warm.fork(job)
 
     def _on_report(self, job: QueuedJob) -> None:
@@ -286,11 +302,13 @@ class Broker:
     def _on_warm(self) -> None:
         messages, ended = self._warm.hear()
         for message in messages:
-            job = self._jobs.get(message.get("forked") or message.get("ended") or 0)
+            job = self._jobs.get(next((message[k] for k in ("forked", "ended", "refused") if k in message), 0))
             if job is None:
                 continue
             if "forked" in message:
                 self._forked(job, message)
+            elif "refused" in message:
+                self._conclude(job, {"verdict": "lost", "reason": message["reason"]})
             elif job.runner is not None:
                 self._runner_ended(job, int(message["code"]))
         if ended:
@@ -335,6 +353,20 @@ class Broker:
         for job in [job for job in self._jobs.values() if job.is_queued]:
             self._conclude(job, {"verdict": "lost", "reason": reason})
         self._warm.kill()
+
+    def _give_up_forking(self) -> None:
+        """Send clients away from processes that somebody stopped, or that hang for another reason."""
+        now = time.monotonic()
+        jobs = [job for job in self._jobs.values() if not job.is_queued]
+        hung = [job for job in jobs if job.runner is None and now - job.asked_at > FORK_SECONDS]
+        if hung:
+            self._warm.kill()  # first, so that it does not fork after all
+        for job in hung:
+            reason = f"the daemon's warm process did not fork for {FORK_SECONDS:.0f} s"
+            self._conclude(job, {"verdict": "lost", "reason": reason})
+        for job in jobs:
+            if job.seconds_stopped() > STOPPED_SECONDS:
+                job.kill()
 
     # -- the rest --------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import signal
@@ -36,6 +37,7 @@ class QueuedJob:
     report : the connection to the runner; None while queued
     runner : process and start time; None until the warm process has told them
     forking : the warm process has been asked to fork
+    asked_at : when it was
     aside : it only waits, and others may use the device
     wants_back : it has stopped waiting, and may not yet go on
     at_regularizer : its plain map is done, and it has asked for its turn to regularize
@@ -49,6 +51,7 @@ class QueuedJob:
         self.report: Channel | None = None
         self.runner: tuple[int, int] | None = None
         self.forking = False
+        self.asked_at = 0.0
         self.aside = False
         self.wants_back = False
         self.at_regularizer = False
@@ -58,6 +61,7 @@ class QueuedJob:
         self._stage = "starting"
         self._fraction = 0.0
         self._stage_began = time.monotonic()
+        self._stopped_since: float | None = None
         self._regularized_seconds = 0.0
         self._regularizes_since: float | None = None
         self.star = Path(request["working_directory"], request["star"])
@@ -98,7 +102,19 @@ class QueuedJob:
         self._descriptors = descriptors
 
     def open_report(self) -> Channel:
-        """Return this end of a new connection to the runner; the other end goes to it with the log."""
+        """Return this end of a new connection to the runner; the other end goes to it with the request and the log.
+
+        The request goes as a file: it holds the caller's environment, which may be larger than what a socket takes
+        in at once, and a warm process that does not read must not hold up the broker.
+
+        Raises
+        ------
+        OSError : too many files are open.
+        """
+        request = os.memfd_create("extrecon-request")
+        self._descriptors.insert(0, request)
+        with os.fdopen(os.dup(request), "wb") as file:
+            file.write(json.dumps(self.request).encode())
         ours, theirs = socket.socketpair()
         # What a plugin left running may hold the other end open: its silence must not hold up the broker.
         ours.setblocking(False)
@@ -107,8 +123,8 @@ class QueuedJob:
         return self.report
 
     def hand_over(self) -> list[int]:
-        """Return the descriptors for the runner; the caller closes them once they are sent."""
-        self.forking = True
+        """Return the descriptors for the runner: report, request, output, errors; the caller closes them once sent."""
+        self.forking, self.asked_at = True, time.monotonic()
         self._enter("starting", 0.0)
         descriptors, self._descriptors = self._descriptors, []
         return descriptors
@@ -146,6 +162,16 @@ class QueuedJob:
         if self.runner is not None:
             with suppress(ProcessLookupError):
                 os.kill(self.runner[0], signal.SIGKILL)
+
+    def seconds_stopped(self) -> float:
+        """Return for how long its process has been seen stopped (by SIGSTOP, say) while it makes the plain map."""
+        stopped = self.runner is not None and not self.at_regularizer and is_stopped(self.runner[0])
+        if not stopped:
+            self._stopped_since = None
+            return 0.0
+        if self._stopped_since is None:
+            self._stopped_since = time.monotonic()
+        return time.monotonic() - self._stopped_since
 
     def close(self) -> None:
         """Let go of the log."""
@@ -203,6 +229,14 @@ def fraction_of(told: object) -> float:
     except Exception:  # noqa: BLE001  a plugin's own type may raise whatever it likes
         return 0.0
     return min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
+
+
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process waits for somebody to continue it."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
 
 
 def _size(path: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ FIRST_OF_REGULARIZER = "load regularizer"
 
 def run(request: Message, broker: Channel) -> int:
     """Do the job and return its exit code, which the broker is told as well."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     _become_the_caller(request)
     report = _Report(broker)
     code = work(

@@ -14,6 +14,7 @@ import extrecon
 from extrecon.daemon.broker import Broker
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL
+from extrecon.daemon.signals import default_signals
 from extrecon.errors import DaemonError
 from extrecon.system.files import replacing
 from extrecon.system.processes import boot_id, start_time
@@ -84,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready", type=int)
     arguments = parser.parse_args()
+    default_signals()
     if os.fork():
         os._exit(0)
     try:

@@ -18,6 +18,7 @@ from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.sources import Sources
 
 _MOST_FAILURES = 3
+_SEND_SECONDS = 2.0
 
 
 class WarmLink:
@@ -53,6 +54,7 @@ class WarmLink:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
+        ours.settimeout(_SEND_SECONDS)
         self.ready, self._sources, self._prepared = False, None, []
         self.channel = Channel(ours)
         return self.channel
@@ -86,7 +88,7 @@ class WarmLink:
         """Ask for a runner."""
         descriptors = job.hand_over()
         with suppress(OSError):  # if it is gone, its end of the connection says so
-            self.channel.send({"verb": "fork", "job": job.number, "request": job.request}, descriptors)
+            self.channel.send({"verb": "fork", "job": job.number}, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from extrecon.daemon import client
@@ -132,3 +138,93 @@ def test_progress_may_be_anything(told: object, fraction: float, tmp_path: Path)
     job.hear({"stage": ["x" * 9999], "fraction": told})
     assert job._fraction == fraction
     assert len(job._stage) == LONGEST_STAGE
+
+
+def idle(daemon: Daemon) -> tuple[int, int]:
+    """Wait until the daemon has loaded what it will ever load; return its broker and its warm process."""
+    wait_for(lambda: (warm := daemon.status()["warm"])["ready"] and warm["prepared"] == ["identity"])
+    return daemon.pid, daemon.warm_pid()
+
+
+def test_large_environments_of_calls_at_once_do_not_get_mixed_up(
+    daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(write_job(tmp_path / "first"), "--regularizer", "identity")
+    broker, warm = idle(daemon)
+    os.kill(warm, signal.SIGSTOP)  # so that all are there before the first is read
+    jobs = [write_job(tmp_path / str(index)) for index in range(4)]
+    processes = []
+    for index, files in enumerate(jobs):
+        environ = os.environ | {f"BASH_FUNC_{n}": "x" * 100_000 for n in range(10)} | {"A_VARIABLE": str(index)}
+        processes.append(start_hook(files, "--regularizer", "tells", env=environ))
+    wait_for(lambda: len(daemon.status()["running"]) == 4)
+    os.kill(warm, signal.SIGCONT)
+    told = [finish(process) for process in processes]
+    assert all("printed by a plugin" in text for text in told)
+    assert [record(files)["facts"]["variable"] for files in jobs] == ["0", "1", "2", "3"]
+    assert [record(files)["daemon"] for files in jobs] == ["warm"] * 4
+    assert (daemon.pid, daemon.warm_pid()) == (broker, warm)
+
+
+@contextmanager
+def serving(daemon: Daemon, changes: str) -> Iterator[None]:
+    """Have a daemon with other constants."""
+    program = f"from extrecon.daemon import broker, server; {changes}; server.serve(1.0)"
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        wait_for(daemon.place.status.exists)
+        yield
+        process.terminate()
+
+
+def test_a_warm_process_that_is_stopped_is_given_up(daemon: Daemon, tmp_path: Path) -> None:
+    with serving(daemon, "broker.FORK_SECONDS = 1.0"):
+        call_with_a_stopped_warm_process(daemon, tmp_path)
+
+
+def call_with_a_stopped_warm_process(daemon: Daemon, tmp_path: Path) -> None:
+    call(write_job(tmp_path / "first"), "--regularizer", "identity")
+    broker, warm = idle(daemon)
+    os.kill(warm, signal.SIGSTOP)
+    files = write_job(tmp_path / "second")
+    start = time.monotonic()
+    call(files, "--regularizer", "identity")
+    assert record(files)["daemon"] == "in-process: the daemon's warm process did not fork for 1 s"
+    assert record(files)["outcome"] == "regularized"
+    assert time.monotonic() - start < 20
+    call(files, "--regularizer", "identity")
+    assert record(files)["daemon"] == "warm"
+    assert daemon.pid == broker
+    assert daemon.warm_pid() != warm
+
+
+def test_a_stopped_process_that_makes_a_plain_map_is_given_up(daemon: Daemon, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    files.previous("sampling").rename(tmp_path / "away")
+    with serving(daemon, "broker.STOPPED_SECONDS = 0.5"):
+        # The wait for the sampling file comes before anything is written.
+        process = start_hook(files, "--regularizer", "identity", "--gate-wait", "60")
+        (runner,) = wait_for(daemon.runners)
+        runner.suspend()
+        wait_for(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
+        (tmp_path / "away").rename(tmp_path / "run_it004_sampling.star")
+        finish(process)
+    assert record(files)["daemon"] == "in-process: the daemon's process was killed by SIGKILL"
+    assert record(files)["outcome"] == "regularized"
+
+
+def block_child_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM])
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def test_signals_that_the_first_caller_blocked_are_not_blocked_in_the_daemon(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    files = write_job(tmp_path)
+    call(files, "--regularizer", "identity", preexec_fn=block_child_signals)
+    assert "killed by SIGKILL" in call(files, "--regularizer", "killed")
+    assert record(files)["daemon"] == "warm"
+    assert record(files)["outcome"] == "fallback"
+    broker = daemon.pid
+    os.kill(broker, signal.SIGTERM)
+    wait_for(lambda: not psutil.pid_exists(broker))
