@@ -182,8 +182,8 @@ def _chosen(options: Options) -> Finding:
 
 
 def _daemon() -> Finding:
-    place = find_place(os.environ)
     try:
+        place = find_place(os.environ)
         told = client.ask({"verb": "status"}, os.environ)
         if told is not None:
             return Finding("daemon", "good", "; ".join(describe(told)[:2]))

@@ -5,6 +5,7 @@ It never computes and imports nothing that does, so that it answers at once what
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -16,18 +17,24 @@ from contextlib import suppress
 import extrecon
 from extrecon.daemon.client import identity
 from extrecon.daemon.job import QueuedJob, may_start
+from extrecon.daemon.likeness import is_alone, why_unfit, why_unlike
 from extrecon.daemon.monitor import Monitor
 from extrecon.daemon.place import Place
-from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
+from extrecon.daemon.protocol import Channel, Message, peer
 from extrecon.daemon.warm_link import WarmLink
 from extrecon.errors import DaemonError
+from extrecon.system.limits import privileges
 
 BEAT_SECONDS = 2.0
 SEND_SECONDS = 2.0
+IN_USE_SECONDS = 600.0
+ALONE_SECONDS = 30.0
 WARM_SECONDS = 120.0
 FORK_SECONDS = 10.0
 STOPPED_SECONDS = 60.0
 _BACKLOG = 64
+_EXHAUSTED = (OSError, RuntimeError, MemoryError)
+"""No more files, threads or memory: that one call then does without the daemon."""
 
 
 class Stop(Exception):  # noqa: N818  an order, not an error
@@ -56,12 +63,16 @@ class Broker:
         self._place = place
         self._idle_seconds = idle_seconds
         self._identity = identity(os.environ)
+        self._privileges = privileges()
         self._selector = selectors.DefaultSelector()
         self._listener = _listen(place)
         self._warm = WarmLink(place)
         self._jobs: dict[int, QueuedJob] = {}
         self._served = 0
         self._began = self._busy_at = time.monotonic()
+        self._worked_at = -math.inf
+        self._looked_at = self._began
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._wake_reader, self._wake_writer = socket.socketpair()
         for end in (self._wake_reader, self._wake_writer, self._listener):
             end.setblocking(False)
@@ -99,23 +110,45 @@ class Broker:
         self._give_up_forking()
         now = time.monotonic()
         if self._jobs:
-            self._busy_at = now
+            self._busy_at = self._worked_at = self._looked_at = now
         elif now - self._busy_at > self._idle_seconds:
             raise Stop("nothing was asked of the daemon for a while")
+        elif now - self._looked_at > ALONE_SECONDS:
+            self._looked_at = now
+            if is_alone({os.getpid(), self._warm.pid}):
+                raise Stop("nothing else is left of this user in the daemon's mount namespace")
 
     # -- clients ---------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
+        try:
             connection, _ = self._listener.accept()
-            connection.settimeout(SEND_SECONDS)
-            channel = Channel(connection)
-            _, user, group = peer(connection)
-            if (user, group) != (os.geteuid(), os.getegid()):
-                reason = f"the daemon works for user {os.geteuid()}, group {os.getegid()} only"
-                self._answer(channel, {"verdict": "lost", "reason": reason})
-                return
-            self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._refuse_one(error)
+            return
+        self._busy_at = time.monotonic()
+        connection.settimeout(SEND_SECONDS)
+        channel = Channel(connection)
+        _, user, group = peer(connection)
+        if (user, group) != (os.geteuid(), os.getegid()):
+            reason = f"the daemon works for user {os.geteuid()}, group {os.getegid()} only"
+            self._answer(channel, {"verdict": "lost", "reason": reason})
+            return
+        self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
+
+    def _refuse_one(self, error: OSError) -> None:
+        """Send one client away with the descriptor kept for that: unanswered, it would wait and ring for ever."""
+        os.close(self._reserve)
+        try:
+            with suppress(OSError):
+                connection, _ = self._listener.accept()
+                connection.settimeout(SEND_SECONDS)
+                reason = f"the daemon can take no further call: {error.strerror}"
+                self._answer(Channel(connection), {"verdict": "lost", "reason": reason})
+        finally:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _hear(self, channel: Channel) -> None:
         try:
@@ -124,7 +157,10 @@ class Broker:
             messages, ended = [], True
         for message in messages:
             self._busy_at = time.monotonic()
-            self._obey(channel, message)
+            try:
+                self._obey(channel, message)
+            except _EXHAUSTED as error:
+                self._refuse(channel, f"the daemon cannot take the call: {error}")
         if ended:
             self._lose(channel)
 
@@ -147,9 +183,10 @@ class Broker:
             self._answer(channel, {"verdict": "lost", "reason": f"the daemon knows no '{verb}'"})
 
     def _take(self, channel: Channel, message: Message) -> None:
-        reason = self._why_unfit(message)
-        if reason is not None:
-            self._turn_away(channel, reason)
+        unfit = why_unfit(message, self._identity) or self._warm.change()
+        unlike = why_unlike(message, self._privileges)
+        if unfit or unlike:
+            self._turn_away(channel, unfit, unlike)
             return
         try:
             job = QueuedJob(channel, message)
@@ -177,25 +214,18 @@ class Broker:
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _why_unfit(self, message: Message) -> str | None:
-        """Return why this daemon must not do the client's work; None if it may."""
-        if message.get("protocol") != PROTOCOL:
-            return f"the client speaks protocol {message.get('protocol')}, the daemon {PROTOCOL}"
-        theirs = message.get("identity")
-        if not isinstance(theirs, dict):
-            return "the client does not say what it is"
-        for what, ours in self._identity.items():
-            if theirs.get(what) != ours:
-                return f"{what} is {theirs.get(what) or 'not set'}, and was {ours or 'not set'}"
-        return self._warm.change()
-
-    def _turn_away(self, channel: Channel, reason: str) -> None:
+    def _turn_away(self, channel: Channel, unfit: str | None, unlike: str | None) -> None:
+        """Make room for another daemon, unless this one is in use: then the client does its work itself."""
+        reason = unfit or unlike
         if self._jobs:
             busy = "the daemon is another one and at work for someone else"
             self._answer(channel, {"verdict": "lost", "reason": f"{busy} ({reason})"})
-            return
-        # Gone before the answer: the client that reads it starts the next one.
-        raise Stop(f"restart: {reason}", (channel, {"verdict": "restart", "reason": reason}))
+        elif not unfit and time.monotonic() - self._worked_at < IN_USE_SECONDS:
+            # Callers of two kinds that take turns would have a daemon start, and import everything, for each call.
+            self._answer(channel, {"verdict": "lost", "reason": f"the daemon works for others ({reason})"})
+        else:
+            # Gone before the answer: the client that reads it starts the next one.
+            raise Stop(f"restart: {reason}", (channel, {"verdict": "restart", "reason": reason}))
 
     def _answer(self, channel: Channel, message: Message) -> None:
         with suppress(OSError):
@@ -206,6 +236,15 @@ class Broker:
         with suppress(KeyError, ValueError):
             self._selector.unregister(channel)
         channel.close()
+
+    def _refuse(self, channel: Channel, reason: str) -> None:
+        """Send one client away, with whatever was begun for it; the others stay."""
+        job, verdict = self._job_of(channel), {"verdict": "lost", "reason": reason}
+        if job is None:
+            self._answer(channel, verdict)
+        else:
+            job.kill()
+            self._conclude(job, verdict)
 
     def _lose(self, channel: Channel) -> None:
         """Give up the job of a client that is gone."""
@@ -244,7 +283,8 @@ class Broker:
         if verdict["verdict"] != "done":
             job.remove_temporary_files()
         self._answer(job.client, verdict)
-        self._monitor.follow(job)
+        with suppress(*_EXHAUSTED):
+            self._monitor.follow(job)
 
     # -- runners ---------------------------------------------------------------------------------------------
 
@@ -257,17 +297,19 @@ class Broker:
         for job in list(self._jobs.values()):
             if job.is_queued and job.has_log and may_start(job, self._jobs.values()):
                 self._start(job)
-        busy = any(job.is_queued for job in self._jobs.values())
-        wish = None if busy else self._monitor.wish()
-        if wish is not None:
-            self._warm.load(wish[0], prepare=wish[1])
+        if any(job.is_queued for job in self._jobs.values()):
+            return
+        with suppress(*_EXHAUSTED):
+            wish = self._monitor.wish()
+            if wish is not None:
+                self._warm.load(wish[0], prepare=wish[1])
 
     def _start(self, job: QueuedJob) -> None:
         try:
             report = job.open_report()
             self._selector.register(report, selectors.EVENT_READ, lambda: self._on_report(job))
-        except OSError as error:
-            self._conclude(job, {"verdict": "lost", "reason": f"the daemon cannot start the job: {error.strerror}"})
+        except (OSError, MemoryError) as error:
+            self._refuse(job.client, f"the daemon cannot start the job: {error}")
             return
         self._warm.fork(job)
 
@@ -364,9 +406,6 @@ class Broker:
         for job in hung:
             reason = f"the daemon's warm process did not fork for {FORK_SECONDS:.0f} s"
             self._conclude(job, {"verdict": "lost", "reason": reason})
-        for job in jobs:
-            if job.seconds_stopped() > STOPPED_SECONDS:
-                job.kill()
 
     # -- the rest --------------------------------------------------------------------------------------------
 
@@ -386,6 +425,8 @@ class Broker:
         for job in list(self._jobs.values()):
             if now - job.told_at >= BEAT_SECONDS:
                 job.told_at = now
+                if job.seconds_stopped() > STOPPED_SECONDS:
+                    job.kill()
                 beat = {"beat": True, "waits_for": self._why_waiting(job), "regularizing": job.regularizing}
                 self._tell(job, beat)
 

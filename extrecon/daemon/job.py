@@ -123,7 +123,7 @@ class QueuedJob:
         return self.report
 
     def hand_over(self) -> list[int]:
-        """Return the descriptors for the runner: report, request, output, errors; the caller closes them once sent."""
+        """Return report, request, output and errors for the runner; the caller closes them once they are sent."""
         self.forking, self.asked_at = True, time.monotonic()
         self._enter("starting", 0.0)
         descriptors, self._descriptors = self._descriptors, []
@@ -219,7 +219,7 @@ def may_start(job: QueuedJob, jobs: Iterable[QueuedJob]) -> bool:
         return False
     threads = job.threads + sum(other.threads for other in others)
     wanted = job.memory_bytes + sum(other.memory_bytes for other in others)
-    return threads <= 2 * (os.cpu_count() or 1) and wanted <= psutil.virtual_memory().available
+    return threads <= 2 * (os.cpu_count() or 1) and wanted <= _available_memory()
 
 
 def fraction_of(told: object) -> float:
@@ -235,8 +235,15 @@ def is_stopped(pid: int) -> bool:
     """Tell whether a process waits for somebody to continue it."""
     try:
         return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.Error:
+    except (psutil.Error, OSError):  # gone, or this process may have no more files open
         return False
+
+
+def _available_memory() -> int:
+    try:
+        return int(psutil.virtual_memory().available)
+    except OSError:  # no more files may be open: wait for others to end
+        return 0
 
 
 def _size(path: Path) -> int:

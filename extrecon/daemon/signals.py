@@ -1,4 +1,4 @@
-"""What the daemon's processes do about signals that their first caller blocked or ignored. Standard library only."""
+"""Signals that the daemon's first caller blocked or ignored. Standard library only."""
 
 from __future__ import annotations
 

@@ -112,6 +112,11 @@ class WarmLink:
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with code {code}"
 
     @property
+    def pid(self) -> int:
+        """Its process; 0 if there is none."""
+        return self._process.pid if self._process else 0
+
+    @property
     def is_started(self) -> bool:
         """There is one, ready or not."""
         return self._process is not None
@@ -134,7 +139,7 @@ class WarmLink:
             return {"ready": False, "pid": None, "megabytes": 0, "prepared": []}
         try:
             megabytes = psutil.Process(self._process.pid).memory_info().rss / 1e6
-        except psutil.Error:
+        except (psutil.Error, OSError):
             megabytes = 0.0
         return {
             "ready": self.ready,
