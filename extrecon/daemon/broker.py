@@ -321,8 +321,8 @@ class Broker:
         except (OSError, ValueError):
             messages, ended = [], True
         for message in messages:
-            if "done" in message:
-                self._conclude(job, {"verdict": "done", "code": message["done"]})
+            if "done" in message or "lost" in message:
+                self._conclude(job, _last_words(message))
                 return
             job.hear(message)
         if ended:
@@ -467,6 +467,12 @@ class Broker:
             self._answer(job.client, verdict)
         self._monitor.stop()
         self._place.clear()
+
+
+def _last_words(message: Message) -> Message:
+    if "lost" in message:
+        return {"verdict": "lost", "reason": str(message["lost"])}
+    return {"verdict": "done", "code": message["done"]}
 
 
 def _listen(place: Place) -> socket.socket:

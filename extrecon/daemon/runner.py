@@ -22,8 +22,12 @@ FIRST_OF_REGULARIZER = "load regularizer"
 
 def run(request: Message, broker: Channel) -> int:
     """Do the job and return its exit code, which the broker is told as well."""
-    _become_the_caller(request)
     report = _Report(broker)
+    _become_the_caller(request)
+    lacking = set(request["cores"]) - os.sched_getaffinity(0)
+    if lacking:
+        report.tell({"lost": f"the daemon may not use core {min(lacking)}, and the call may"})
+        return 1
     code = work(
         Path(request["star"]),
         Options(**request["options"]),
@@ -40,7 +44,7 @@ def _become_the_caller(request: Message) -> None:
     """Take the place of the hook: its folder, file mode, cores and variables."""
     os.chdir(request["working_directory"])
     os.umask(request["umask"])
-    with suppress(OSError):  # cores may have been taken from this session since
+    with suppress(OSError):  # none of them may be this session's any more
         os.sched_setaffinity(0, request["cores"])
     os.environ.clear()
     os.environ.update(request["environ"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
-from extrecon.daemon import client
-from extrecon.daemon.job import LONGEST_STAGE, QueuedJob
+from extrecon.daemon import client, runner
+from extrecon.daemon import job as job_module
+from extrecon.daemon.job import LONGEST_STAGE, QueuedJob, may_start
 from extrecon.daemon.protocol import Channel
 from tests.daemon.conftest import Daemon, call, finish, record, start_hook, wait_for
 from tests.daemon.test_faults import client_options
@@ -228,3 +230,58 @@ def test_signals_that_the_first_caller_blocked_are_not_blocked_in_the_daemon(
     broker = daemon.pid
     os.kill(broker, signal.SIGTERM)
     wait_for(lambda: not psutil.pid_exists(broker))
+
+
+def test_whatever_a_plugin_reports_as_progress_harms_nobody(shared_daemon: Daemon, tmp_path: Path) -> None:
+    bystander, running = endless(tmp_path / "bystander")
+    files = write_job(tmp_path / "job")
+    call(files, "--regularizer", "odd-progress")
+    assert record(files)["outcome"] == "regularized", record(files)["reason"]
+    (bystander.folder / "go").touch()
+    finish(running)
+    for one in (files, bystander):
+        assert record(one)["daemon"] in ("warm", "started")
+
+
+def test_eight_classes_at_once_wait_for_one_another_and_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [queued_job(tmp_path / str(index)) for index in range(8)]
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for job in jobs:
+        job.threads, job.memory_bytes = 4, 10
+    available = 25
+    monkeypatch.setattr(job_module, "_available_memory", lambda: available)
+
+    def started() -> int:
+        for job in jobs:
+            if not job.forking and may_start(job, jobs):
+                job.forking = True
+        return sum(job.forking for job in jobs)
+
+    assert started() == 2  # a third would not fit into the memory
+    available = 1000
+    assert started() == 4  # a fifth would be more than two threads a core
+    jobs[0].hear({"turn": "regularizer"})
+    assert may_start(jobs[0], jobs)  # regularizers do not wait for plain maps,
+    jobs[0].come_back()
+    assert started() == 5  # nor plain maps for regularizers
+    for job in jobs:
+        job.queue = "cuda:0"
+    jobs[1].hear({"turn": "regularizer"})
+    assert not may_start(jobs[1], jobs)
+
+
+def test_a_call_with_cores_that_the_daemon_may_not_use_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_job(tmp_path)
+    request = client._Call(files.star, client_options(files), files.folder)._request("warm")
+    ours, theirs = (Channel(end) for end in socket.socketpair())
+    monkeypatch.setattr(runner, "_become_the_caller", lambda _request: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
+    assert runner.run(request | {"cores": [0, 5]}, theirs) == 1
+    assert ours.receive() == {"lost": "the daemon may not use core 5, and the call may"}
+    assert not files.result.exists()
+    ours.close()
+    theirs.close()
