@@ -1,11 +1,11 @@
 """The broker: accepts jobs, queues them a device at a time, and watches over who does them.
 
-It never computes and imports nothing that does, so that it answers at once whatever its runners are up to.
+It never computes and imports nothing that does, so that it answers at once whatever its runners are up to. All that
+changes the list of jobs is in this one file, though it is long, because each part of it must know of the others.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import selectors
 import signal
@@ -16,23 +16,24 @@ from contextlib import suppress
 
 import extrecon
 from extrecon.daemon.client import identity
+from extrecon.daemon.idleness import Idleness
 from extrecon.daemon.job import QueuedJob, may_start
-from extrecon.daemon.likeness import is_alone, why_unfit, why_unlike
+from extrecon.daemon.likeness import why_unfit, why_unlike
+from extrecon.daemon.listener import Listener
 from extrecon.daemon.monitor import Monitor
 from extrecon.daemon.place import Place
-from extrecon.daemon.protocol import Channel, Message, peer
+from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.warm_link import WarmLink
 from extrecon.errors import DaemonError
 from extrecon.system.limits import privileges
 
 BEAT_SECONDS = 2.0
-SEND_SECONDS = 2.0
 IN_USE_SECONDS = 600.0
-ALONE_SECONDS = 30.0
 WARM_SECONDS = 120.0
 FORK_SECONDS = 10.0
 STOPPED_SECONDS = 60.0
-_BACKLOG = 64
+TURN_SECONDS = 1800.0
+"""Nobody waits longer for the device: plain maps are made without the daemon then, and regularizing is given up."""
 _EXHAUSTED = (OSError, RuntimeError, MemoryError)
 """No more files, threads or memory: that one call then does without the daemon."""
 
@@ -61,20 +62,16 @@ class Broker:
 
     def __init__(self, place: Place, idle_seconds: float) -> None:
         self._place = place
-        self._idle_seconds = idle_seconds
         self._identity = identity(os.environ)
         self._privileges = privileges()
         self._selector = selectors.DefaultSelector()
-        self._listener = _listen(place)
+        self._listener = Listener(place)
         self._warm = WarmLink(place)
         self._jobs: dict[int, QueuedJob] = {}
         self._served = 0
-        self._began = self._busy_at = time.monotonic()
-        self._worked_at = -math.inf
-        self._looked_at = self._began
-        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._idleness = Idleness(idle_seconds)
         self._wake_reader, self._wake_writer = socket.socketpair()
-        for end in (self._wake_reader, self._wake_writer, self._listener):
+        for end in (self._wake_reader, self._wake_writer):
             end.setblocking(False)
         self._monitor = Monitor(self._wake)
 
@@ -108,47 +105,20 @@ class Broker:
         self._beat()
         self._give_up_warming()
         self._give_up_forking()
-        now = time.monotonic()
         if self._jobs:
-            self._busy_at = self._worked_at = self._looked_at = now
-        elif now - self._busy_at > self._idle_seconds:
-            raise Stop("nothing was asked of the daemon for a while")
-        elif now - self._looked_at > ALONE_SECONDS:
-            self._looked_at = now
-            if is_alone({os.getpid(), self._warm.pid}):
-                raise Stop("nothing else is left of this user in the daemon's mount namespace")
+            self._idleness.at_work()
+            return
+        reason = self._idleness.reason_to_end({os.getpid(), self._warm.pid})
+        if reason is not None:
+            raise Stop(reason)
 
     # -- clients ---------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._refuse_one(error)
-            return
-        self._busy_at = time.monotonic()
-        connection.settimeout(SEND_SECONDS)
-        channel = Channel(connection)
-        _, user, group = peer(connection)
-        if (user, group) != (os.geteuid(), os.getegid()):
-            reason = f"the daemon works for user {os.geteuid()}, group {os.getegid()} only"
-            self._answer(channel, {"verdict": "lost", "reason": reason})
-            return
-        self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
-
-    def _refuse_one(self, error: OSError) -> None:
-        """Send one client away with the descriptor kept for that: unanswered, it would wait and ring for ever."""
-        os.close(self._reserve)
-        try:
-            with suppress(OSError):
-                connection, _ = self._listener.accept()
-                connection.settimeout(SEND_SECONDS)
-                reason = f"the daemon can take no further call: {error.strerror}"
-                self._answer(Channel(connection), {"verdict": "lost", "reason": reason})
-        finally:
-            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        channel = self._listener.accept()
+        if channel is not None:
+            self._idleness.asked()
+            self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
 
     def _hear(self, channel: Channel) -> None:
         try:
@@ -156,7 +126,7 @@ class Broker:
         except (OSError, ValueError):
             messages, ended = [], True
         for message in messages:
-            self._busy_at = time.monotonic()
+            self._idleness.asked()
             try:
                 self._obey(channel, message)
             except _EXHAUSTED as error:
@@ -220,7 +190,7 @@ class Broker:
         if self._jobs:
             busy = "the daemon is another one and at work for someone else"
             self._answer(channel, {"verdict": "lost", "reason": f"{busy} ({reason})"})
-        elif not unfit and time.monotonic() - self._worked_at < IN_USE_SECONDS:
+        elif not unfit and self._idleness.seconds_since_work < IN_USE_SECONDS:
             # Callers of two kinds that take turns would have a daemon start, and import everything, for each call.
             self._answer(channel, {"verdict": "lost", "reason": f"the daemon works for others ({reason})"})
         else:
@@ -292,6 +262,8 @@ class Broker:
         for job in list(self._jobs.values()):
             if job.wants_back and may_start(job, self._jobs.values()):
                 job.come_back()
+            if job.seconds_waiting > TURN_SECONDS:
+                self._give_up_waiting(job)
         if not self._warm.ready:
             return
         for job in list(self._jobs.values()):
@@ -303,6 +275,14 @@ class Broker:
             wish = self._monitor.wish()
             if wish is not None:
                 self._warm.load(wish[0], prepare=wish[1])
+
+    def _give_up_waiting(self, job: QueuedJob) -> None:
+        others = self._why_waiting(job) or "busy"
+        reason = f"there was no turn on the device for {TURN_SECONDS:.0f} s: {others}"
+        if job.is_queued:
+            self._conclude(job, {"verdict": "lost", "reason": reason})
+        else:
+            job.come_back(refused=reason)
 
     def _start(self, job: QueuedJob) -> None:
         try:
@@ -439,16 +419,15 @@ class Broker:
         return f"busy with {'; '.join(others)}" if others else None
 
     def _status(self) -> Message:
-        now = time.monotonic()
         jobs = list(self._jobs.values())
         return {
             "pid": os.getpid(),
             "version": extrecon.__version__,
             "python": self._identity["python"],
             "socket": str(self._place.socket),
-            "seconds_up": now - self._began,
-            "idle_seconds": 0.0 if jobs else now - self._busy_at,
-            "ends_after_idle_seconds": self._idle_seconds,
+            "seconds_up": time.monotonic() - self._idleness.began,
+            "idle_seconds": 0.0 if jobs else self._idleness.seconds,
+            "ends_after_idle_seconds": self._idleness.limit_seconds,
             "served": self._served,
             "warm": self._warm.describe(),
             "running": [job.describe() for job in jobs if not job.is_queued],
@@ -473,15 +452,3 @@ def _last_words(message: Message) -> Message:
     if "lost" in message:
         return {"verdict": "lost", "reason": str(message["lost"])}
     return {"verdict": "done", "code": message["done"]}
-
-
-def _listen(place: Place) -> socket.socket:
-    place.socket.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(0o177)
-    try:
-        listener.bind(str(place.socket))
-    finally:
-        os.umask(umask)
-    listener.listen(_BACKLOG)
-    return listener

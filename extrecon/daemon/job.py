@@ -62,6 +62,7 @@ class QueuedJob:
         self._fraction = 0.0
         self._stage_began = time.monotonic()
         self._stopped_since: float | None = None
+        self._waits_since = time.monotonic()
         self._regularized_seconds = 0.0
         self._regularizes_since: float | None = None
         self.star = Path(request["working_directory"], request["star"])
@@ -134,28 +135,40 @@ class QueuedJob:
         if "stage" in message:
             self._enter(str(message["stage"])[:LONGEST_STAGE], fraction_of(message.get("fraction")))
         elif message.get("turn") == "regularizer":
-            self.at_regularizer = self.wants_back = True
+            self.at_regularizer = True
+            self._ask_back()
             self._step_aside()
             self._enter("wait for the device", 0.0)
         elif message.get("aside") is True:
             self._step_aside()
         elif message.get("aside") is False:
-            self.wants_back = True
+            self._ask_back()
+
+    def _ask_back(self) -> None:
+        self.wants_back, self._waits_since = True, time.monotonic()
 
     def _step_aside(self) -> None:
         self.aside = True
         self._regularized_seconds = self.regularizing or 0.0
         self._regularizes_since = None
 
-    def come_back(self) -> None:
-        """Let a job that stood aside go on."""
-        self.aside = self.wants_back = False
-        self._enter("regularize", 0.0)
-        if self.at_regularizer:
-            self._regularizes_since = time.monotonic()
+    def come_back(self, refused: str | None = None) -> None:
+        """Let a job that stood aside go on; or tell it why it may not, and it will end without the device."""
+        self.wants_back = False
+        if refused is None:
+            self.aside = False
+            self._enter("regularize", 0.0)
+            if self.at_regularizer:
+                self._regularizes_since = time.monotonic()
         if self.report is not None:
             with suppress(OSError):
-                self.report.send({"go": True})
+                self.report.send({"go": refused is None, "reason": refused})
+
+    @property
+    def seconds_waiting(self) -> float:
+        """For how long it has been waiting for its turn on the device."""
+        waits = self.wants_back or (self.is_queued and self.has_log)
+        return time.monotonic() - self._waits_since if waits else 0.0
 
     def kill(self) -> None:
         """End the runner, if there is one."""

@@ -1,12 +1,9 @@
-"""Whether a client is like the daemon, so that its work would come out the same, and whether any is left."""
+"""Whether a client is like the daemon, so that its work would come out the same."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Mapping
 
-from extrecon.daemon.place import namespace
 from extrecon.daemon.protocol import PROTOCOL, Message
 
 
@@ -32,16 +29,3 @@ def why_unlike(message: Message, privileges: Mapping[str, str]) -> str | None:
         if theirs.get(what) != ours:
             return f"{what} is {theirs.get(what)}, and is {ours} for the daemon"
     return None
-
-
-def is_alone(own: Collection[int]) -> bool:
-    """Tell whether only these processes are left of this user in this mount namespace.
-
-    Container programs that make a namespace for each call leave a daemon in each behind, which nobody can reach.
-    """
-    here = namespace("mnt")
-    with suppress(OSError):
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) not in own and namespace("mnt", entry.name) == here:
-                return False
-    return bool(here)

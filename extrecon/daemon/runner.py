@@ -13,6 +13,7 @@ from typing import Any
 from extrecon.call.supervisor import work
 from extrecon.daemon.job import LONGEST_STAGE, fraction_of
 from extrecon.daemon.protocol import Channel, Message
+from extrecon.errors import RegularizerError
 from extrecon.options import Options
 
 _REPORT_SECONDS = 0.1
@@ -72,6 +73,10 @@ class _Report:
         """Report a stage: each new one at once, its fractions now and then.
 
         Plugins call this, with whatever they like; the first stage of regularizing waits for its turn.
+
+        Raises
+        ------
+        RegularizerError : its turn did not come.
         """
         name, fraction = _text(name), fraction_of(fraction)
         now = time.monotonic()
@@ -96,8 +101,11 @@ class _Report:
             self._await_go()
 
     def _await_go(self) -> None:
-        if self._broker.receive() is None:
+        reply = self._broker.receive()
+        if reply is None:
             os._exit(1)
+        if not reply["go"]:
+            raise RegularizerError(str(reply["reason"]))
 
 
 def _text(told: object) -> str:

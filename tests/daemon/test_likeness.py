@@ -134,8 +134,12 @@ def test_two_containers_with_one_path_for_two_projects_get_their_own_maps(daemon
 @pytest.mark.skipif(not can_unshare(), reason="no mount namespaces may be made here")
 def test_a_daemon_that_is_alone_in_its_container_ends(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
-    program = "from extrecon.daemon import broker, server; broker.ALONE_SECONDS = 0.5; server.serve(5.0)"
-    words = f"{sys.executable} -c '{program}' & sleep 1; exec {HOOK} --gate-wait 0 {files.star.name}"
+    program = "from extrecon.daemon import idleness, server; idleness.ALONE_SECONDS = 0.5; server.serve(5.0)"
+    words = (
+        f"{sys.executable} -c '{program}' & "
+        f"until ls {daemon.folder}/*.json >&- 2>&-; do sleep 0.02; done; "
+        f"exec {HOOK} --gate-wait 0 {files.star.name}"
+    )
     subprocess.run(["unshare", "-m", "sh", "-c", words], cwd=tmp_path, check=True, timeout=60)
     assert record(files)["daemon"] == "warm"
     wait_for(lambda: not daemon.processes())
@@ -200,7 +204,7 @@ def test_too_little_memory_for_a_daemon_is_told_at_once(daemon: Daemon) -> None:
     )
     sentence = "the limit of address space (ulimit -v) is 200 MB, and 600 MB are needed; raise it, or set none"
     assert f"DaemonError: the daemon did not start: {sentence}" in ran.stderr
-    assert not daemon.processes()
+    wait_for(lambda: not daemon.processes())
 
 
 def test_eight_calls_at_once_with_few_open_files_leave_the_daemon_alive(daemon: Daemon, tmp_path: Path) -> None:

@@ -285,3 +285,17 @@ def test_a_call_with_cores_that_the_daemon_may_not_use_is_given_back(
     assert not files.result.exists()
     ours.close()
     theirs.close()
+
+
+def test_a_turn_that_does_not_come_is_not_waited_for_without_end(daemon: Daemon, tmp_path: Path) -> None:
+    with serving(daemon, "broker.TURN_SECONDS = 2.0"):
+        first, running = endless(tmp_path / "first", "--device", "cuda:0")
+        second = write_job(tmp_path / "second")
+        told = call(second, "--regularizer", "identity", "--device", "cuda:0")
+        sentence = "there was no turn on the device for 2 s: busy with it005 half1 class001, stage regularize with"
+        assert sentence in told
+        assert record(second)["outcome"] == "fallback"
+        assert record(second)["daemon"] == "warm"
+        (first.folder / "go").touch()
+        finish(running)
+        assert record(first)["outcome"] == "regularized"
