@@ -173,10 +173,7 @@ class Broker:
         try:
             descriptors = channel.take_descriptors(2)
         except ValueError as error:
-            if job is not None:
-                self._conclude(
-                    job, {"verdict": "lost", "reason": f"RELION's log did not reach the daemon: {error}"}
-                )
+            self._refuse(channel, f"RELION's log did not reach the daemon: {error}")
             return
         if job is not None and not job.has_log:
             job.take_log(descriptors)
@@ -312,7 +309,8 @@ class Broker:
 
     def _close_report(self, job: QueuedJob) -> None:
         if job.report is not None:
-            self._selector.unregister(job.report)
+            with suppress(KeyError, ValueError):  # it may have been the selector that failed
+                self._selector.unregister(job.report)
             job.report.close()
             job.report = None
 

@@ -137,7 +137,7 @@ def test_a_daemon_that_is_alone_in_its_container_ends(daemon: Daemon, tmp_path: 
     program = "from extrecon.daemon import idleness, server; idleness.ALONE_SECONDS = 0.5; server.serve(5.0)"
     words = (
         f"{sys.executable} -c '{program}' & "
-        f"until ls {daemon.folder}/*.json >&- 2>&-; do sleep 0.02; done; "
+        f"until ls {daemon.folder}/*.json >/dev/null 2>&1; do sleep 0.02; done; "
         f"exec {HOOK} --gate-wait 0 {files.star.name}"
     )
     subprocess.run(["unshare", "-m", "sh", "-c", words], cwd=tmp_path, check=True, timeout=60)
