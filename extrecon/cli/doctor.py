@@ -289,8 +289,8 @@ def _daemon() -> Finding:
     from extrecon.daemon import client
     from extrecon.daemon.place import find_place
 
-    place = find_place(os.environ)
     try:
+        place = find_place(os.environ)
         told = client.ask({"verb": "status"}, os.environ)
         if told is not None:
             return Finding("daemon", "good", "; ".join(describe(told)[:2]))

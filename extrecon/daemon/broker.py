@@ -1,6 +1,7 @@
 """The broker: accepts jobs, queues them a device at a time, and watches over who does them.
 
-It never computes and imports nothing that does, so that it answers at once whatever its runners are up to.
+It never computes and imports nothing that does, so that it answers at once whatever its runners are up to. All that
+changes the list of jobs is in this one file, though it is long, because each part of it must know of the others.
 """
 
 from __future__ import annotations
@@ -15,18 +16,27 @@ from contextlib import suppress
 
 import extrecon
 from extrecon.daemon.client import identity
+from extrecon.daemon.idleness import Idleness
 from extrecon.daemon.job import QueuedJob, may_start
+from extrecon.daemon.likeness import why_unfit, why_unlike
+from extrecon.daemon.listener import Listener
 from extrecon.daemon.monitor import Monitor
 from extrecon.daemon.place import Place
-from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
+from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.warm_link import WarmLink
 from extrecon.errors import DaemonError
+from extrecon.system.limits import privileges
 from extrecon.system.processes import name_of_signal
 
 BEAT_SECONDS = 2.0
-SEND_SECONDS = 2.0
+IN_USE_SECONDS = 600.0
 WARM_SECONDS = 120.0
-_BACKLOG = 64
+FORK_SECONDS = 10.0
+STOPPED_SECONDS = 60.0
+TURN_SECONDS = 1800.0
+"""Nobody waits longer for the device: plain maps are made without the daemon then, and regularizing is given up."""
+_EXHAUSTED = (OSError, RuntimeError, MemoryError)
+"""No more files, threads or memory: that one call then does without the daemon."""
 
 
 class Stop(Exception):  # noqa: N818  an order, not an error
@@ -53,23 +63,24 @@ class Broker:
 
     def __init__(self, place: Place, idle_seconds: float) -> None:
         self._place = place
-        self._idle_seconds = idle_seconds
         self._identity = identity(os.environ)
+        self._privileges = privileges()
         self._selector = selectors.DefaultSelector()
-        self._listener = _listen(place)
+        self._listener = Listener(place)
         self._warm = WarmLink(place)
         self._jobs: dict[int, QueuedJob] = {}
         self._served = 0
-        self._began = self._busy_at = time.monotonic()
+        self._idleness = Idleness(idle_seconds)
         self._wake_reader, self._wake_writer = socket.socketpair()
-        for end in (self._wake_reader, self._wake_writer, self._listener):
+        for end in (self._wake_reader, self._wake_writer):
             end.setblocking(False)
         self._monitor = Monitor(self._wake)
 
     def serve(self) -> str:
         """Work until told to stop, and return why."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda *_: None)
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_wake)
@@ -94,24 +105,20 @@ class Broker:
         self._schedule()
         self._beat()
         self._give_up_warming()
-        now = time.monotonic()
+        self._give_up_forking()
         if self._jobs:
-            self._busy_at = now
-        elif now - self._busy_at > self._idle_seconds:
-            raise Stop("nothing was asked of the daemon for a while")
+            self._idleness.at_work()
+            return
+        reason = self._idleness.reason_to_end({os.getpid(), self._warm.pid})
+        if reason is not None:
+            raise Stop(reason)
 
     # -- clients ---------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
-            connection, _ = self._listener.accept()
-            connection.settimeout(SEND_SECONDS)
-            channel = Channel(connection)
-            _, user, group = peer(connection)
-            if (user, group) != (os.geteuid(), os.getegid()):
-                reason = f"the daemon works for user {os.geteuid()}, group {os.getegid()} only"
-                self._answer(channel, {"verdict": "lost", "reason": reason})
-                return
+        channel = self._listener.accept()
+        if channel is not None:
+            self._idleness.asked()
             self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
 
     def _hear(self, channel: Channel) -> None:
@@ -120,8 +127,11 @@ class Broker:
         except (OSError, ValueError):
             messages, ended = [], True
         for message in messages:
-            self._busy_at = time.monotonic()
-            self._obey(channel, message)
+            self._idleness.asked()
+            try:
+                self._obey(channel, message)
+            except _EXHAUSTED as error:
+                self._refuse(channel, f"the daemon cannot take the call: {error}")
         if ended:
             self._lose(channel)
 
@@ -144,9 +154,10 @@ class Broker:
             self._answer(channel, {"verdict": "lost", "reason": f"the daemon knows no '{verb}'"})
 
     def _take(self, channel: Channel, message: Message) -> None:
-        reason = self._why_unfit(message)
-        if reason is not None:
-            self._turn_away(channel, reason)
+        unfit = why_unfit(message, self._identity) or self._warm.change()
+        unlike = why_unlike(message, self._privileges)
+        if unfit or unlike:
+            self._turn_away(channel, unfit, unlike)
             return
         try:
             job = QueuedJob(channel, message)
@@ -159,32 +170,30 @@ class Broker:
         self._tell(job, {"accepted": True})
 
     def _take_log(self, channel: Channel) -> None:
-        job, descriptors = self._job_of(channel), channel.take_descriptors()
-        if job is not None and len(descriptors) == 2 and not job.has_log:
+        job = self._job_of(channel)
+        try:
+            descriptors = channel.take_descriptors(2)
+        except ValueError as error:
+            self._refuse(channel, f"RELION's log did not reach the daemon: {error}")
+            return
+        if job is not None and not job.has_log:
             job.take_log(descriptors)
             return
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _why_unfit(self, message: Message) -> str | None:
-        """Return why this daemon must not do the client's work; None if it may."""
-        if message.get("protocol") != PROTOCOL:
-            return f"the client speaks protocol {message.get('protocol')}, the daemon {PROTOCOL}"
-        theirs = message.get("identity")
-        if not isinstance(theirs, dict):
-            return "the client does not say what it is"
-        for what, ours in self._identity.items():
-            if theirs.get(what) != ours:
-                return f"{what} is {theirs.get(what) or 'not set'}, and was {ours or 'not set'}"
-        return self._warm.change()
-
-    def _turn_away(self, channel: Channel, reason: str) -> None:
+    def _turn_away(self, channel: Channel, unfit: str | None, unlike: str | None) -> None:
+        """Make room for another daemon, unless this one is in use: then the client does its work itself."""
+        reason = unfit or unlike
         if self._jobs:
             busy = "the daemon is another one and at work for someone else"
             self._answer(channel, {"verdict": "lost", "reason": f"{busy} ({reason})"})
-            return
-        # Gone before the answer: the client that reads it starts the next one.
-        raise Stop(f"restart: {reason}", (channel, {"verdict": "restart", "reason": reason}))
+        elif not unfit and self._idleness.seconds_since_work < IN_USE_SECONDS:
+            # Callers of two kinds that take turns would have a daemon start, and import everything, for each call.
+            self._answer(channel, {"verdict": "lost", "reason": f"the daemon works for others ({reason})"})
+        else:
+            # Gone before the answer: the client that reads it starts the next one.
+            raise Stop(f"restart: {reason}", (channel, {"verdict": "restart", "reason": reason}))
 
     def _answer(self, channel: Channel, message: Message) -> None:
         with suppress(OSError):
@@ -195,6 +204,15 @@ class Broker:
         with suppress(KeyError, ValueError):
             self._selector.unregister(channel)
         channel.close()
+
+    def _refuse(self, channel: Channel, reason: str) -> None:
+        """Send one client away, with whatever was begun for it; the others stay."""
+        job, verdict = self._job_of(channel), {"verdict": "lost", "reason": reason}
+        if job is None:
+            self._answer(channel, verdict)
+        else:
+            job.kill()
+            self._conclude(job, verdict)
 
     def _lose(self, channel: Channel) -> None:
         """Give up the job of a client that is gone."""
@@ -233,26 +251,44 @@ class Broker:
         if verdict["verdict"] != "done":
             job.remove_temporary_files()
         self._answer(job.client, verdict)
-        self._monitor.follow(job)
+        with suppress(*_EXHAUSTED):
+            self._monitor.follow(job)
 
     # -- runners ---------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        if not self._warm.ready:
-            return
         for job in list(self._jobs.values()):
             if job.wants_back and may_start(job, self._jobs.values()):
                 job.come_back()
+            if job.seconds_waiting > TURN_SECONDS:
+                self._give_up_waiting(job)
+        if not self._warm.ready:
+            return
+        for job in list(self._jobs.values()):
             if job.is_queued and job.has_log and may_start(job, self._jobs.values()):
                 self._start(job)
-        busy = any(job.is_queued for job in self._jobs.values())
-        wish = None if busy else self._monitor.wish()
-        if wish is not None:
-            self._warm.load(wish[0], prepare=wish[1])
+        if any(job.is_queued for job in self._jobs.values()):
+            return
+        with suppress(*_EXHAUSTED):
+            wish = self._monitor.wish()
+            if wish is not None:
+                self._warm.load(wish[0], prepare=wish[1])
+
+    def _give_up_waiting(self, job: QueuedJob) -> None:
+        others = self._why_waiting(job) or "busy"
+        reason = f"there was no turn on the device for {TURN_SECONDS:.0f} s: {others}"
+        if job.is_queued:
+            self._conclude(job, {"verdict": "lost", "reason": reason})
+        else:
+            job.come_back(refused=reason)
 
     def _start(self, job: QueuedJob) -> None:
-        report = job.open_report()
-        self._selector.register(report, selectors.EVENT_READ, lambda: self._on_report(job))
+        try:
+            report = job.open_report()
+            self._selector.register(report, selectors.EVENT_READ, lambda: self._on_report(job))
+        except (OSError, MemoryError) as error:
+            self._refuse(job.client, f"the daemon cannot start the job: {error}")
+            return
         self._warm.fork(job)
 
     def _on_report(self, job: QueuedJob) -> None:
@@ -263,8 +299,8 @@ class Broker:
         except (OSError, ValueError):
             messages, ended = [], True
         for message in messages:
-            if "done" in message:
-                self._conclude(job, {"verdict": "done", "code": message["done"]})
+            if "done" in message or "lost" in message:
+                self._conclude(job, _last_words(message))
                 return
             job.hear(message)
         if ended:
@@ -274,7 +310,8 @@ class Broker:
 
     def _close_report(self, job: QueuedJob) -> None:
         if job.report is not None:
-            self._selector.unregister(job.report)
+            with suppress(KeyError, ValueError):  # it may have been the selector that failed
+                self._selector.unregister(job.report)
             job.report.close()
             job.report = None
 
@@ -286,11 +323,13 @@ class Broker:
     def _on_warm(self) -> None:
         messages, ended = self._warm.hear()
         for message in messages:
-            job = self._jobs.get(message.get("forked") or message.get("ended") or 0)
+            job = self._jobs.get(next((message[k] for k in ("forked", "ended", "refused") if k in message), 0))
             if job is None:
                 continue
             if "forked" in message:
                 self._forked(job, message)
+            elif "refused" in message:
+                self._conclude(job, {"verdict": "lost", "reason": message["reason"]})
             elif job.runner is not None:
                 self._runner_ended(job, int(message["code"]))
         if ended:
@@ -335,6 +374,17 @@ class Broker:
             self._conclude(job, {"verdict": "lost", "reason": reason})
         self._warm.kill()
 
+    def _give_up_forking(self) -> None:
+        """Send clients away from processes that somebody stopped, or that hang for another reason."""
+        now = time.monotonic()
+        jobs = [job for job in self._jobs.values() if not job.is_queued]
+        hung = [job for job in jobs if job.runner is None and now - job.asked_at > FORK_SECONDS]
+        if hung:
+            self._warm.kill()  # first, so that it does not fork after all
+        for job in hung:
+            reason = f"the daemon's warm process did not fork for {FORK_SECONDS:.0f} s"
+            self._conclude(job, {"verdict": "lost", "reason": reason})
+
     # -- the rest --------------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
@@ -353,27 +403,29 @@ class Broker:
         for job in list(self._jobs.values()):
             if now - job.told_at >= BEAT_SECONDS:
                 job.told_at = now
-                self._tell(job, {"beat": True, "waits_for": self._why_waiting(job)})
+                if job.seconds_stopped() > STOPPED_SECONDS:
+                    job.kill()
+                beat = {"beat": True, "waits_for": self._why_waiting(job), "regularizing": job.regularizing}
+                self._tell(job, beat)
 
     def _why_waiting(self, job: QueuedJob) -> str | None:
-        if not job.is_queued:
+        if not job.is_queued and not job.wants_back:
             return None
         if not self._warm.ready:
             return "the daemon is importing what it needs"
-        others = [other.describe() for other in self._jobs.values() if other.occupies_device]
+        others = [o.describe() for o in self._jobs.values() if o.occupies_device and o is not job]
         return f"busy with {'; '.join(others)}" if others else None
 
     def _status(self) -> Message:
-        now = time.monotonic()
         jobs = list(self._jobs.values())
         return {
             "pid": os.getpid(),
             "version": extrecon.__version__,
             "python": self._identity["python"],
             "socket": str(self._place.socket),
-            "seconds_up": now - self._began,
-            "idle_seconds": 0.0 if jobs else now - self._busy_at,
-            "ends_after_idle_seconds": self._idle_seconds,
+            "seconds_up": time.monotonic() - self._idleness.began,
+            "idle_seconds": 0.0 if jobs else self._idleness.seconds,
+            "ends_after_idle_seconds": self._idleness.limit_seconds,
             "served": self._served,
             "warm": self._warm.describe(),
             "running": [job.describe() for job in jobs if not job.is_queued],
@@ -394,13 +446,7 @@ class Broker:
         self._place.clear()
 
 
-def _listen(place: Place) -> socket.socket:
-    place.socket.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    umask = os.umask(0o177)
-    try:
-        listener.bind(str(place.socket))
-    finally:
-        os.umask(umask)
-    listener.listen(_BACKLOG)
-    return listener
+def _last_words(message: Message) -> Message:
+    if "lost" in message:
+        return {"verdict": "lost", "reason": str(message["lost"])}
+    return {"verdict": "done", "code": message["done"]}

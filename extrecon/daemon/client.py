@@ -24,6 +24,7 @@ from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
 from extrecon.errors import DaemonError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
+from extrecon.system.limits import privileges
 from extrecon.system.processes import STOPPING_SIGNALS, name_of_signal, signals_handled, start_time
 from extrecon.system.relion_log import say, say_error
 
@@ -204,6 +205,7 @@ class _Call:
             "protocol": PROTOCOL,
             "version": extrecon.__version__,
             "identity": identity(os.environ),
+            "privileges": privileges(),
             "star": str(self.star),
             "working_directory": str(self.working_directory),
             "options": {

@@ -19,6 +19,7 @@ from watchdog.observers import Observer
 
 from extrecon.daemon.job import QueuedJob
 from extrecon.relion.history import RefinementFolder
+from extrecon.system.limits import files_are_few
 
 LOOK_SECONDS = 10.0
 MOST_FOLDERS = 8
@@ -64,13 +65,13 @@ class FolderHints(FileSystemEventHandler):
         self.folder = folder
         self._on_hint = on_hint
         self._observer: Any = None
-        if is_on_network(folder):
+        if is_on_network(folder) or files_are_few():
             return
         observer = Observer()
         try:
             observer.schedule(self, str(folder))
             observer.start()
-        except OSError:  # the system's limit of watches is reached: the looks between remain
+        except (OSError, RuntimeError):  # the limit of watches or threads is reached: the looks between remain
             return
         self._observer = observer
 

@@ -24,10 +24,14 @@ from extrecon.system.processes import boot_id, start_time
 RUNTIME_VARIABLE = "EXTRECON_RUNTIME_DIR"
 LONGEST_SOCKET_PATH = 107
 DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+JOB_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "LSB_JOBINDEX", "OAR_JOB_ID", "FLUX_JOB_ID")
+GRID_ENGINE_JOB = ("SGE_ROOT", "JOB_ID", "SGE_TASK_ID")
+"""Grid Engine's names of a job are common words: they count only where its own variable is set as well."""
+NAMESPACES = ("mnt", "pid", "user")
 
 
 class Place:
-    """The files of one daemon: one a host, user and set of visible devices.
+    """The files of one daemon: one a host, user, set of visible devices, container and cluster job.
 
     Attributes
     ----------
@@ -88,16 +92,38 @@ class Place:
 
 
 def find_place(environ: Mapping[str, str]) -> Place:
-    """Return where the daemon of this host, user and device set is, or would be."""
-    devices = "".join(f"|{name}={environ[name]}" for name in DEVICE_VARIABLES if name in environ)
-    key = zlib.crc32(f"{socket.gethostname()}{devices}".encode(errors="surrogateescape"))
-    return Place(_folder(environ), f"{key:08x}")
+    """Return where the daemon of this host, user, device set, container and cluster job is, or would be.
+
+    The same path may be another file in another mount namespace, and the same number another process in another
+    process namespace. A daemon of another cluster job works on that job's account and ends with it. Control groups
+    as such do not count: some launchers give each rank, and some systems each login, one of its own, and all of
+    them would get daemons of their own.
+
+    Raises
+    ------
+    DaemonError : the folder given for it is not absolute.
+    """
+    grid_engine = GRID_ENGINE_JOB if GRID_ENGINE_JOB[0] in environ else ()
+    names = (*DEVICE_VARIABLES, *JOB_VARIABLES, *grid_engine)
+    told = [f"{name}={environ[name]}" for name in names if name in environ]
+    key = "|".join([socket.gethostname(), *told, *(namespace(name) for name in NAMESPACES)])
+    return Place(_folder(environ), f"{zlib.crc32(key.encode(errors='surrogateescape')):08x}")
+
+
+def namespace(kind: str, process: int | str = "self") -> str:
+    """Return which namespace of a kind ("mnt", say) a process is in; empty if the system does not tell."""
+    try:
+        return os.readlink(f"/proc/{process}/ns/{kind}")  # noqa: PTH115  not a path
+    except OSError:
+        return ""
 
 
 def _folder(environ: Mapping[str, str]) -> Path:
     given = environ.get(RUNTIME_VARIABLE)
     if given:
-        return Path(given).absolute()
+        if not os.path.isabs(given):  # noqa: PTH117  as it is spelt
+            raise DaemonError(f"{RUNTIME_VARIABLE} is {given!r}, but must be an absolute path, such as /tmp/mine")
+        return Path(given)
     session = environ.get("XDG_RUNTIME_DIR")
     if session and _usable(session):
         return Path(session, "extrecon")

@@ -9,7 +9,9 @@ one connection a call and says one thing::
     {"verb": "status"} · {"verb": "stop"}               answered with one object
 
 The broker answers a job with ``{"accepted": true}``, then any number of ``{"beat": …}`` and
-``{"started": [pid, start time]}``, and ends with one ``{"verdict": …}``:
+``{"started": [pid, start time]}``, and ends with one ``{"verdict": …}``. A beat comes every other second, with
+``waits_for``, a clause for people or null, and ``regularizing``, the seconds that the job's regularizer has been at
+work, without its waits; null before its turn. The verdicts:
 
 =============  ===========================================================================================
 ``done``       with ``code``, the hook's exit code
@@ -35,7 +37,8 @@ from typing import Any
 PROTOCOL = 1
 LARGEST_MESSAGE = 8 << 20
 _CHUNK = 1 << 16
-_MOST_DESCRIPTORS = 4
+MOST_DESCRIPTORS = 4
+_LOST = -1
 
 Message = dict[str, Any]
 
@@ -62,7 +65,7 @@ class Channel:
         data = json.dumps(message).encode() + b"\n"
         sent = socket.send_fds(self.socket, [data], descriptors) if descriptors else 0
         if sent < len(data):
-            self.socket.sendall(data[sent:])
+            self.socket.sendall(memoryview(data)[sent:])
 
     def receive(self) -> Message | None:
         """Wait for one message; None at the end of the connection.
@@ -90,22 +93,36 @@ class Channel:
             messages.append(self._take())
         return messages, ended
 
-    def take_descriptors(self) -> list[int]:
-        """Return the descriptors received so far; the caller closes them."""
-        taken, self.descriptors = self.descriptors, []
+    def take_descriptors(self, count: int) -> list[int]:
+        """Return the descriptors that came with the next message that brings any; the caller closes them.
+
+        Messages come in order and whole, and so do their descriptors; but a message is often read together with the
+        beginning of the next one. So who takes says how many there were.
+
+        Raises
+        ------
+        ValueError : fewer came, or this process may have no more files open; all that came are closed.
+        """
+        taken, self.descriptors = self.descriptors[:count], self.descriptors[count:]
+        if len(taken) < count or _LOST in taken:
+            _close(taken)
+            raise ValueError(f"{count} descriptors should have come along; are too many files open?")
         return taken
 
     def close(self) -> None:
         """Close the connection, and what was received but not taken."""
-        for descriptor in self.take_descriptors():
-            os.close(descriptor)
+        _close(self.descriptors)
+        self.descriptors = []
         self.socket.close()
 
     def _read(self) -> bool:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.socket, _CHUNK, _MOST_DESCRIPTORS)
+            data, descriptors, flags, _ = socket.recv_fds(self.socket, _CHUNK, MOST_DESCRIPTORS)
         except ConnectionResetError:
             return False
+        if flags & socket.MSG_CTRUNC:  # the kernel drops what it finds no number for
+            _close(descriptors)
+            descriptors = [_LOST] * MOST_DESCRIPTORS
         self.descriptors += descriptors
         self._buffer += data
         if len(self._buffer) > LARGEST_MESSAGE:
@@ -119,6 +136,12 @@ class Channel:
         if not isinstance(message, dict):
             raise ValueError("the message is not an object")  # noqa: TRY004  as all that is wrong with a message
         return message
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        if descriptor != _LOST:
+            os.close(descriptor)
 
 
 def peer(connection: socket.socket) -> tuple[int, int, int]:

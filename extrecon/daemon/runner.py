@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -12,17 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.call.supervisor import work
+from extrecon.daemon.job import LONGEST_STAGE, fraction_of
 from extrecon.daemon.protocol import Channel, Message
+from extrecon.errors import RegularizerError
 from extrecon.options import Options
 
 _REPORT_SECONDS = 0.1
+FIRST_OF_REGULARIZER = "load regularizer"
+"""The stage of `extrecon.call.pipeline` with which regularizing begins; all before it serves the plain map."""
 
 
 def run(request: Message, broker: Channel) -> int:
     """Do the job and return its exit code, which the broker is told as well."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _become_the_caller(request)
     report = _Report(broker)
+    _become_the_caller(request)
+    lacking = set(request["cores"]) - os.sched_getaffinity(0)
+    if lacking:
+        report.tell({"lost": f"the daemon may not use core {min(lacking)}, and the call may"})
+        return 1
     code = work(
         Path(request["star"]),
         Options(**request["options"]),
@@ -39,7 +45,7 @@ def _become_the_caller(request: Message) -> None:
     """Take the place of the hook: its folder, file mode, cores and variables."""
     os.chdir(request["working_directory"])
     os.umask(request["umask"])
-    with suppress(OSError):  # cores may have been taken from this session since
+    with suppress(OSError):  # none of them may be this session's any more
         os.sched_setaffinity(0, request["cores"])
     os.environ.clear()
     os.environ.update(request["environ"])
@@ -56,19 +62,33 @@ class _Report:
         self._broker = broker
         self._stage = ""
         self._told_at = 0.0
+        self._has_turn = False
 
     def tell(self, message: Message) -> None:
         """Send one message; a broker that is gone takes this process with it, so its absence needs no answer."""
         with suppress(OSError):
             self._broker.send(message)
 
-    def stage(self, name: str, fraction: float) -> None:
-        """Report a stage: each new one at once, its fractions now and then."""
+    def stage(self, name: object, fraction: object) -> None:
+        """Report a stage: each new one at once, its fractions now and then.
+
+        Plugins call this, with whatever they like; the first stage of regularizing waits for its turn.
+
+        Raises
+        ------
+        RegularizerError : its turn did not come.
+        """
+        name, fraction = _text(name), fraction_of(fraction)
         now = time.monotonic()
         if name == self._stage and now - self._told_at < _REPORT_SECONDS:
             return
         self._stage, self._told_at = name, now
         self.tell({"stage": name, "fraction": fraction})
+        if name == FIRST_OF_REGULARIZER and not self._has_turn:
+            self._has_turn = True
+            _free_device_memory()
+            self.tell({"turn": "regularizer"})
+            self._await_go()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -78,5 +98,25 @@ class _Report:
             yield
         finally:
             self.tell({"aside": False})
-            if self._broker.receive() is None:
-                sys.exit(1)
+            self._await_go()
+
+    def _await_go(self) -> None:
+        reply = self._broker.receive()
+        if reply is None:
+            os._exit(1)
+        if not reply["go"]:
+            raise RegularizerError(str(reply["reason"]))
+
+
+def _text(told: object) -> str:
+    try:
+        return str(told)[:LONGEST_STAGE].encode(errors="replace").decode()
+    except Exception:  # noqa: BLE001  a plugin's own type may raise whatever it likes
+        return "unnamed"
+
+
+def _free_device_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later: another job is at work there meanwhile."""
+    torch: Any = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

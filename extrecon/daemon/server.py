@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -14,12 +16,16 @@ import extrecon
 from extrecon.daemon.broker import Broker
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL
-from extrecon.errors import DaemonError
+from extrecon.daemon.signals import default_signals
+from extrecon.errors import DaemonError, ExtreconError
 from extrecon.system.files import replacing
+from extrecon.system.limits import require_memory
 from extrecon.system.processes import boot_id, start_time
 
 IDLE_MINUTES = 120.0
 IDLE_VARIABLE = "EXTRECON_IDLE_MINUTES"
+LEAST_IDLE_SECONDS = 0.5
+"""Less would end a daemon under the client that has just started it."""
 
 
 def _write_status(place: Place) -> None:
@@ -37,32 +43,47 @@ def _write_status(place: Place) -> None:
         temporary.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
-def idle_minutes() -> float:
-    """Return after how many idle minutes a daemon ends, as the environment says."""
+def idle_minutes(environ: Mapping[str, str] = os.environ) -> float:
+    """Return after how many idle minutes a daemon ends, as the environment says.
+
+    Raises
+    ------
+    DaemonError : it says something that is not a number above 0.
+    """
+    given = environ.get(IDLE_VARIABLE) or str(IDLE_MINUTES)
     try:
-        return float(os.environ.get(IDLE_VARIABLE, IDLE_MINUTES))
+        minutes = float(given)
     except ValueError:
-        return IDLE_MINUTES
+        minutes = math.nan
+    if not minutes > 0:  # nan is not above anything
+        raise DaemonError(f"{IDLE_VARIABLE} is {given!r}, but must be a number of minutes above 0")
+    return minutes
 
 
-def serve(minutes: float, ready: int | None = None) -> str | None:
+def serve(minutes: float | None = None, ready: int | None = None) -> str | None:
     """Be the daemon, and return why it ended; None if there is one already.
 
     Parameters
     ----------
-    minutes : idle minutes after which to end
+    minutes : idle minutes after which to end; None for what the environment says
     ready : a descriptor that is told "ready", or what is wrong
+
+    Raises
+    ------
+    DaemonError : it cannot work here.
     """
-    place = find_place(os.environ)
     try:
+        minutes = idle_minutes() if minutes is None else minutes
+        place = find_place(os.environ)
+        require_memory()
         place.prepare()
         lock = take_lock(place.lock)
         if lock is None:
             _tell_starter(ready, "ready")
             return None
-        broker = Broker(place, 60 * minutes)
+        broker = Broker(place, max(60 * minutes, LEAST_IDLE_SECONDS))
         _write_status(place)
-    except (OSError, DaemonError) as error:
+    except (OSError, ExtreconError) as error:
         _tell_starter(ready, str(error))
         raise DaemonError(str(error)) from error
     _tell_starter(ready, "ready")
@@ -84,10 +105,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready", type=int)
     arguments = parser.parse_args()
+    default_signals()
     if os.fork():
         os._exit(0)
     try:
-        reason = serve(idle_minutes(), arguments.ready)
+        reason = serve(ready=arguments.ready)
     except DaemonError as error:
         sys.exit(str(error))
     if reason is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _METADATA = (".dist-info", ".egg-info")
 
 Stamp = tuple[int, int]
@@ -20,7 +22,12 @@ class Sources:
         self._packages = installed_packages()
 
     def change(self) -> str | None:
-        """Return what has changed since, in one clause; None if nothing has."""
+        """Return what has changed since, in one clause; None if nothing has.
+
+        Raises
+        ------
+        OSError : the system has nothing left to look with.
+        """
         for path, stamp in self._stamps.items():
             if _stamp(path) != stamp:
                 return f"{path} has changed"
@@ -37,13 +44,20 @@ class Sources:
 
 
 def installed_packages() -> frozenset[tuple[str, Stamp]]:
-    """Return the installed packages, each with a stamp of the plugins it declares."""
+    """Return the installed packages, each with a stamp of the plugins it declares.
+
+    Raises
+    ------
+    OSError : the system has nothing left to read them with.
+    """
     found = set()
     for folder in sys.path:
         try:
             with os.scandir(folder or ".") as entries:
                 names = [entry.name for entry in entries if entry.name.endswith(_METADATA)]
-        except OSError:
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                raise
             continue
         found |= {(name, _stamp(Path(folder, name, "entry_points.txt"))) for name in names}
     return frozenset(found)

@@ -9,6 +9,7 @@ threads of its own; a fork would not have them.
 from __future__ import annotations
 
 import gc
+import json
 import os
 import selectors
 import signal
@@ -20,12 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import extrecon.call.pipeline  # noqa: F401  what takes seconds to import
 from extrecon.daemon.place import Place, take_lock
-from extrecon.daemon.protocol import Channel, Message
+from extrecon.daemon.protocol import MOST_DESCRIPTORS, Channel, Message
 from extrecon.daemon.runner import run
+from extrecon.daemon.signals import default_signals
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, Regularizer, keep, load
 from extrecon.system.processes import die_with_parent, start_time
 
@@ -45,6 +47,7 @@ class WarmProcess:
     def __init__(self, broker: Channel, place: Place) -> None:
         self._broker = broker
         self._place = place
+        self._pid = os.getpid()
         self._runners: dict[int, int] = {}
         self._loaded: dict[str, Regularizer] = {}
         self._prepared: set[str] = set()
@@ -56,6 +59,7 @@ class WarmProcess:
     def serve(self) -> None:
         """Work until the broker is gone."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wake_writer.fileno())
         with selectors.DefaultSelector() as selector:
             selector.register(self._broker, selectors.EVENT_READ)
@@ -76,7 +80,7 @@ class WarmProcess:
             return False
         for message in messages:
             if message["verb"] == "fork":
-                self._fork(message)
+                self._fork(message["job"])
             elif message["verb"] == "load":
                 self._load(message["regularizer"], prepare=bool(message["prepare"]))
         return not ended
@@ -112,28 +116,40 @@ class WarmProcess:
                 self._prepared.add(name)
         self._tell_ready()
 
-    def _fork(self, message: Message) -> None:
-        connection, output, errors = self._broker.take_descriptors()
-        pid = os.fork()
-        if pid == 0:
-            self._become_runner(message, connection, output, errors)
-        for descriptor in (connection, output, errors):
-            os.close(descriptor)
-        self._runners[pid] = message["job"]
-        self._tell({"forked": message["job"], "pid": pid, "start_time": start_time(pid)})
+    def _fork(self, job: int) -> None:
+        descriptors: list[int] = []
+        try:
+            descriptors = self._broker.take_descriptors(MOST_DESCRIPTORS)
+            pid = os.fork()
+        except (OSError, ValueError, MemoryError) as error:
+            self._tell({"refused": job, "reason": f"the daemon's warm process could not fork: {error}"})
+        else:
+            if pid == 0:
+                self._become_runner(*descriptors)
+            self._runners[pid] = job
+            self._tell({"forked": job, "pid": pid, "start_time": start_time(pid)})
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
-    def _become_runner(self, message: Message, connection: int, output: int, errors: int) -> None:
+    def _become_runner(self, connection: int, request: int, output: int, errors: int) -> NoReturn:
         code = 1
         try:
             die_with_parent()
+            if os.getppid() != self._pid:
+                os._exit(code)  # it ended before it was watched: the client has been sent away
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            self._broker.close()
+            default_signals()
+            for held in (self._broker, self._wake_reader, self._wake_writer):
+                held.close()
             for descriptor, number in ((output, 1), (errors, 2)):
                 os.dup2(descriptor, number)
                 os.close(descriptor)
             tempfile.tempdir = None
-            code = run(message["request"], Channel(socket.socket(fileno=connection)))
+            with os.fdopen(request, "rb") as file:
+                file.seek(0)
+                told = json.load(file)
+            code = run(told, Channel(socket.socket(fileno=connection)))
         finally:
             os._exit(code)
 
@@ -187,7 +203,7 @@ def _one_thread() -> Iterator[None]:
 def main() -> None:
     """Serve the broker at the other end of the descriptor given as the first argument."""
     descriptor, folder, name = sys.argv[1:4]
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    default_signals()
     broker = Channel(socket.socket(fileno=int(descriptor)))
     WarmProcess(broker, Place(Path(folder), name)).serve()
 

@@ -18,6 +18,7 @@ from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.sources import Sources
 
 _MOST_FAILURES = 3
+_SEND_SECONDS = 2.0
 
 
 class WarmLink:
@@ -53,6 +54,7 @@ class WarmLink:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
+        ours.settimeout(_SEND_SECONDS)
         self.ready, self._sources, self._prepared = False, None, []
         self.channel = Channel(ours)
         return self.channel
@@ -86,7 +88,7 @@ class WarmLink:
         """Ask for a runner."""
         descriptors = job.hand_over()
         with suppress(OSError):  # if it is gone, its end of the connection says so
-            self.channel.send({"verb": "fork", "job": job.number, "request": job.request}, descriptors)
+            self.channel.send({"verb": "fork", "job": job.number}, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -108,6 +110,11 @@ class WarmLink:
         code = self._process.wait() if self._process else 0
         self._process = None
         return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with code {code}"
+
+    @property
+    def pid(self) -> int:
+        """Its process; 0 if there is none."""
+        return self._process.pid if self._process else 0
 
     @property
     def is_started(self) -> bool:
@@ -132,7 +139,7 @@ class WarmLink:
             return {"ready": False, "pid": None, "megabytes": 0, "prepared": []}
         try:
             megabytes = psutil.Process(self._process.pid).memory_info().rss / 1e6
-        except psutil.Error:
+        except (psutil.Error, OSError):
             megabytes = 0.0
         return {
             "ready": self.ready,

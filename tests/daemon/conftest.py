@@ -107,14 +107,16 @@ def shared_daemon() -> Iterator[Daemon]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(PLUGINS))
         patch.setenv("PYTHONPATH", str(PLUGINS))
-        yield from _daemon_in(Path(tempfile.mkdtemp(prefix="ext-", dir="/tmp")), patch)
+        yield from _daemon_in(Path(tempfile.mkdtemp(prefix="ext-", dir="/tmp")), patch, started=True)
 
 
-def _daemon_in(folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+def _daemon_in(folder: Path, patch: pytest.MonkeyPatch, *, started: bool = False) -> Iterator[Daemon]:
     patch.setenv("EXTRECON_RUNTIME_DIR", str(folder))
     patch.setenv("EXTRECON_DAEMON", "auto")
     patch.setenv("EXTRECON_IDLE_MINUTES", "5")
     found = Daemon(folder)
+    if started:
+        found.start()
     yield found
     for process in found.processes():
         process.kill()

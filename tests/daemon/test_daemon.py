@@ -282,17 +282,18 @@ def test_halves_that_need_each_other_do_not_block_the_queue(
     assert not list(tmp_path.glob("*_extrecon_halves"))
 
 
-def test_a_queued_call_says_what_it_waits_for(shared_daemon: Daemon, tmp_path: Path) -> None:
+def test_a_call_that_waits_for_its_turn_says_what_for(shared_daemon: Daemon, tmp_path: Path) -> None:
     first, second = (write_job(tmp_path / name) for name in ("first", "second"))
     crowd = str(2 * (os.cpu_count() or 1))
     running = start_hook(first, "--regularizer", "waits", "--threads", crowd)
     wait_for((first.folder / "waiting").exists)
-    queued = start_hook(second, "--regularizer", "identity", "--threads", crowd)
-    wait_for(lambda: shared_daemon.status()["queued"] == ["it005 half1 class001"])
-    assert ", queue 1\n" in extrecon_daemon("status")
+    waiting = start_hook(second, "--regularizer", "identity", "--threads", crowd)
+    wait_for(lambda: any("stage wait for the device" in job for job in shared_daemon.status()["running"]))
+    assert ", stage wait for the device, " in extrecon_daemon("status")
     (first.folder / "go").touch()
     finish(running)
-    finish(queued)
+    finish(waiting)
+    assert record(second)["outcome"] == "regularized"
 
 
 def test_the_client_is_told_why_it_waits(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import socket
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from extrecon.daemon.place import Place, find_place, take_lock
-from extrecon.daemon.protocol import Channel
+from extrecon.daemon.protocol import MOST_DESCRIPTORS, Channel
 from extrecon.errors import DaemonError
 from extrecon.system.processes import boot_id, start_time
 
@@ -92,7 +93,7 @@ def test_messages_arrive_whole_with_their_descriptors(tmp_path: Path) -> None:
         sender = threading.Thread(target=send)
         sender.start()
         assert second.receive() == long
-        (descriptor,) = second.take_descriptors()
+        (descriptor,) = second.take_descriptors(1)
         assert os.path.sameopenfile(descriptor, file.fileno())
         os.close(descriptor)
         assert second.receive() == {"n": 2}
@@ -100,3 +101,42 @@ def test_messages_arrive_whole_with_their_descriptors(tmp_path: Path) -> None:
     first.close()
     assert second.receive() is None
     second.close()
+
+
+def test_descriptors_stay_with_their_message_when_two_are_read_at_once(tmp_path: Path) -> None:
+    first, second = (Channel(end) for end in socket.socketpair())
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for index, path in enumerate(paths):
+        with path.open("w") as file:
+            first.send({"n": index, "text": "x" * 30_000}, [file.fileno()])
+    found: list[Path] = []
+    while len(found) < 3:
+        messages, _ = second.available()
+        for message in messages:
+            assert message["n"] == len(found)
+            (descriptor,) = second.take_descriptors(1)
+            found.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+            os.close(descriptor)
+    assert found == paths
+    for end in (first, second):
+        end.close()
+
+
+def test_descriptors_that_did_not_fit_in_are_told_and_only_their_message_suffers(tmp_path: Path) -> None:
+    first, second = (Channel(end) for end in socket.socketpair())
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "file").open("w") as file:
+        first.send({"n": 1}, [file.fileno()] * MOST_DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno() + 2, hard))
+        try:
+            assert second.receive() == {"n": 1}
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with pytest.raises(ValueError, match="4 descriptors should have come along; are too many files open"):
+            second.take_descriptors(MOST_DESCRIPTORS)
+        first.send({"n": 2}, [file.fileno()] * MOST_DESCRIPTORS)
+        assert second.receive() == {"n": 2}
+        for descriptor in second.take_descriptors(MOST_DESCRIPTORS):
+            os.close(descriptor)
+    for end in (first, second):
+        end.close()

@@ -228,3 +228,24 @@ class ExitsWhenLoaded(_Plugin):
 class ChecksBadly(_Plugin):
     def check(self, settings: Any) -> None:
         raise ZeroDivisionError("its check is broken")
+
+
+class _Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError("this has no text")
+
+    def __float__(self) -> float:
+        raise RuntimeError("this has no value")
+
+
+class OddProgress(_Plugin):
+    """Reports its progress with whatever comes to its mind."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        told: Any = context.progress
+        odd: tuple[Any, ...] = (None, np.float32(0.5), np.nan, np.inf, "half", [], 10**400, 1j)
+        for number, fraction in enumerate(odd):
+            told(f"stage {number}", fraction)
+        for stage in (None, 7, "\udc80", "x" * 1_000_000, "load regularizer", _Unprintable()):
+            told(stage, _Unprintable())
+        return Regularized(scipy.ndimage.gaussian_filter(half_map.density, 0.7, mode="wrap"))
