@@ -36,6 +36,13 @@ def wait_for(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
         time.sleep(0.01)
 
 
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Daemon:
     """The daemon of one test, which need not run."""
 
@@ -92,7 +99,7 @@ class Daemon:
     def kill(self) -> None:
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        wait_for(lambda: is_gone(pid))
 
 
 @pytest.fixture

@@ -24,7 +24,18 @@ from extrecon.daemon.protocol import Channel
 from extrecon.errors import DaemonError
 from extrecon.maps import read_map
 from extrecon.options import Options, resolve
-from tests.daemon.conftest import EXTRECON, HOOK, Daemon, call, finish, litter, record, start_hook, wait_for
+from tests.daemon.conftest import (
+    EXTRECON,
+    HOOK,
+    Daemon,
+    call,
+    finish,
+    is_gone,
+    litter,
+    record,
+    start_hook,
+    wait_for,
+)
 from tests.jobs import JobFiles, write_job
 
 
@@ -41,10 +52,6 @@ def in_the_middle(files: JobFiles, *options: str) -> tuple[subprocess.Popen[str]
     waiting = files.folder / "waiting"
     runner = int(wait_for(lambda: waiting.exists() and waiting.read_text()))
     return process, runner
-
-
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_killed_before_a_job(daemon: Daemon, tmp_path: Path) -> None:

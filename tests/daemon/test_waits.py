@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from extrecon.daemon import client, runner
 from extrecon.daemon import job as job_module
 from extrecon.daemon.job import LONGEST_STAGE, QueuedJob, may_start
 from extrecon.daemon.protocol import Channel
-from tests.daemon.conftest import Daemon, call, finish, record, start_hook, wait_for
+from tests.daemon.conftest import Daemon, call, finish, is_gone, record, start_hook, wait_for
 from tests.daemon.test_faults import client_options
 from tests.jobs import JobFiles, write_job
 
@@ -171,7 +170,7 @@ def test_large_environments_of_calls_at_once_do_not_get_mixed_up(
 @contextmanager
 def serving(daemon: Daemon, changes: str) -> Iterator[None]:
     """Have a daemon with other constants."""
-    program = f"from extrecon.daemon import broker, server; {changes}; server.serve(1.0)"
+    program = f"from extrecon.daemon import broker, server; {changes}; broker.BEAT_SECONDS = 0.2; server.serve(1.0)"
     with subprocess.Popen([sys.executable, "-c", program]) as process:
         wait_for(daemon.place.status.exists)
         yield
@@ -207,7 +206,7 @@ def test_a_stopped_process_that_makes_a_plain_map_is_given_up(daemon: Daemon, tm
         process = start_hook(files, "--regularizer", "identity", "--gate-wait", "60")
         (runner,) = wait_for(daemon.runners)
         runner.suspend()
-        wait_for(lambda: not runner.is_running() or runner.status() == psutil.STATUS_ZOMBIE)
+        wait_for(lambda: is_gone(runner.pid))
         (tmp_path / "away").rename(tmp_path / "run_it004_sampling.star")
         finish(process)
     assert record(files)["daemon"] == "in-process: the daemon's process was killed by SIGKILL"
@@ -229,7 +228,7 @@ def test_signals_that_the_first_caller_blocked_are_not_blocked_in_the_daemon(
     assert record(files)["outcome"] == "fallback"
     broker = daemon.pid
     os.kill(broker, signal.SIGTERM)
-    wait_for(lambda: not psutil.pid_exists(broker))
+    wait_for(lambda: is_gone(broker))
 
 
 def test_whatever_a_plugin_reports_as_progress_harms_nobody(shared_daemon: Daemon, tmp_path: Path) -> None:
