@@ -34,6 +34,12 @@ def blobs(n: int = BOX, seed: int = 0) -> npt.NDArray[np.float32]:
     return density.astype(np.float32)
 
 
+def noisy_blobs(n: int = BOX, seed: int = 0) -> npt.NDArray[np.float32]:
+    """Return `blobs` under white noise, which what measures the noise around them cannot do without."""
+    noise = np.random.default_rng(seed).normal(size=(n,) * 3)
+    return (blobs(n, seed) + 0.02 * noise).astype(np.float32)
+
+
 def accumulators_of(
     density: npt.NDArray[np.float32], padding: int, weight: float | npt.NDArray[np.float64] = 1.0
 ) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.float64]]:

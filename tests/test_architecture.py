@@ -45,6 +45,8 @@ STANDARD_LIBRARY_ONLY = (
     "system.processes",
     "system.devices",
     "system.files",
+    "system.limits",
+    "call.limits",
     "errors",
 )
 

@@ -400,6 +400,21 @@ def test_a_deleted_working_directory_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in ran.stderr
 
 
+def test_too_little_memory_to_start_is_told_at_once(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    ran = subprocess.run(
+        [HOOK, files.star.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (200_000_000, 200_000_000)),
+    )
+    assert ran.returncode == 1
+    assert "ulimit -v) is 200 MB, and 600 MB are needed" in ran.stderr
+
+
 def test_temporary_files_do_not_follow_links_that_lie_in_wait(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("precious")

@@ -22,6 +22,7 @@ from extrecon.call.limits import LOOK_SECONDS, Limits
 from extrecon.errors import ExtreconError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
+from extrecon.system.limits import require_memory
 from extrecon.system.processes import (
     die_with_parent,
     forget_inherited_signals,
@@ -56,6 +57,11 @@ class Supervisor:
 
     def run(self) -> int:
         """Return the exit code for RELION."""
+        try:
+            require_memory()
+        except ExtreconError as error:
+            say_error(f"{self.star}: no map returned: {error}")
+            return error.exit_code
         _flush()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a child's end would be lost if it is ignored
         aftermath = Aftermath(self.star, self.options)

@@ -16,7 +16,7 @@ from extrecon.daemon import client
 from extrecon.daemon.monitor import MOST_FOLDERS
 from extrecon.maps import read_map
 from tests.daemon.conftest import EXTRECON, Daemon, call, finish, litter, record, start_hook, wait_for
-from tests.jobs import FAILING_CALLS, JobFiles, write_job, write_previous
+from tests.jobs import FAILING_CALLS, JobFiles, noisy_blobs, write_job, write_previous
 
 
 def extrecon_daemon(*words: str, code: int = 0) -> str:
@@ -29,7 +29,7 @@ def extrecon_daemon(*words: str, code: int = 0) -> str:
 def test_results_are_the_same_to_the_bit(name: str, shared_daemon: Daemon, tmp_path: Path) -> None:
     maps = []
     for way in ("auto", "off"):
-        files = write_job(tmp_path / way)
+        files = write_job(tmp_path / way, density=noisy_blobs())
         call(files, "--daemon", way, "--regularizer", name)
         maps.append(
             {p.name: read_map(p).density for p in sorted(files.folder.glob("*construct*.mrc")) if is_map(p)}

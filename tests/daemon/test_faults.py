@@ -440,7 +440,7 @@ def test_a_verdict_left_behind_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     daemon.close()
     monkeypatch.setattr(client, "connect_or_start", lambda _environ: (Channel(here), False))
     with pytest.raises(DaemonError, match="the daemon crashed: for once"):
-        client.call(tmp_path / "job.star", Options({}), tmp_path)
+        client.call(tmp_path / "job.star", Options({"on_error": "plain", "time_limit": 0.0}), tmp_path)
 
 
 def test_a_warm_process_that_does_not_start(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:

@@ -18,7 +18,7 @@ import mrcfile
 import numpy as np
 import psutil
 
-from tests.jobs import BOX, write_job
+from tests.jobs import BOX, noisy_blobs, write_job
 
 HOOK = str(Path(sys.executable).with_name("extrecon-hook"))
 NAME = "run_it005_half1_class001"
@@ -161,7 +161,7 @@ def _is_record(path: Path) -> bool:
 
 def make_template(folder: Path) -> Path:
     """Write the job that every case starts from."""
-    write_job(folder, name=NAME)
+    write_job(folder, name=NAME, density=noisy_blobs())
     star = folder / f"{NAME}_external_reconstruct.star"
     star.write_text(star.read_text().replace(f"{folder}/", ""))
     return folder
