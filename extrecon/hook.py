@@ -13,12 +13,14 @@ from pathlib import Path
 
 from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse
+from extrecon.system.processes import ends_with_what_it_does
 from extrecon.system.relion_log import open_what_is_closed, say_error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the hook and return its exit code."""
     open_what_is_closed()
+    ends_with_what_it_does()
     try:
         working_directory = _working_directory()
         star, options = parse(sys.argv[1:] if arguments is None else arguments, os.environ, working_directory)

@@ -369,6 +369,24 @@ def test_a_stopped_hook_takes_its_map_away(tmp_path: Path) -> None:
     assert litter(files) == []
 
 
+def test_signals_that_come_too_late_do_not_undo_what_is_done(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    program = (
+        "import os, signal, sys; from extrecon import hook\n"
+        "code = hook.main(sys.argv[1:])\n"
+        "for n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT): os.kill(os.getpid(), n)\n"
+        "sys.exit(code)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "--gate-wait", "0", "--apply", "never", files.star.name],
+        cwd=tmp_path,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 0
+    assert files.result.exists()
+
+
 def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
     files = write_job(folder)

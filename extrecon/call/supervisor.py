@@ -75,7 +75,10 @@ class Supervisor:
             if self._received is not None:  # it came before there was a child to stop
                 self._kill()
             told, ended = self._answer_for(reader)
-        os.close(reader)
+            os.close(reader)
+            return self._conclude(aftermath, told, ended)
+
+    def _conclude(self, aftermath: Aftermath, told: _Told, ended: str) -> int:
         if self._received is None and told.code is not None:
             return aftermath.conclude(told.code, "")
         remove_temporary_files(self.star, self._child)

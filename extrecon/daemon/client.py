@@ -25,7 +25,7 @@ from extrecon.errors import DaemonError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import privileges
-from extrecon.system.processes import STOPPING_SIGNALS, name_of_signal, signals_handled, start_time
+from extrecon.system.processes import STOPPING_SIGNALS, is_stopped, name_of_signal, signals_handled, start_time
 from extrecon.system.relion_log import say, say_error
 
 ANSWER_SECONDS = 10.0
@@ -315,7 +315,7 @@ def _connect(place: Place) -> Channel | None:
     try:
         connection.settimeout(ANSWER_SECONDS)
         connection.connect(str(place.socket))
-        user = peer(connection)[1]
+        pid, user, _ = peer(connection)
     except (FileNotFoundError, ConnectionRefusedError):
         connection.close()
         return None
@@ -325,6 +325,9 @@ def _connect(place: Place) -> Channel | None:
     if user != os.geteuid():
         connection.close()
         raise DaemonError(f"the socket {place.socket} is served by user {user}, not by user {os.geteuid()}")
+    if is_stopped(pid):
+        connection.close()
+        raise DaemonError(f"the daemon, process {pid}, is stopped; kill -CONT {pid} lets it go on")
     return Channel(connection)
 
 

@@ -26,6 +26,15 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def is_stopped(pid: int) -> bool:
+    """Tell whether a process has been stopped, by SIGSTOP say, and so cannot answer."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    return told.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
+
+
 def boot_id() -> str:
     """Return what tells this boot of this machine from all others."""
     with suppress(OSError):
@@ -47,16 +56,28 @@ STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT
 def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Have ``handler`` called for the signals that stop a program, but for those that it was started to ignore.
 
-    ``nohup`` and shells that put a job into the background start programs so.
+    ``nohup`` and shells that put a job into the background start programs so. In a program that
+    `ends_with_what_it_does` they are ignored once all went well: a signal that comes later must not undo it.
     """
     wanted = [number for number in STOPPING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in wanted}
+    done = False
     try:
         yield
+        done = True
     finally:
         for number, found in before.items():
             # None is a handler that Python did not install; it cannot be put back.
-            signal.signal(number, signal.SIG_DFL if found is None else found)
+            earlier = signal.SIG_DFL if found is None else found
+            signal.signal(number, signal.SIG_IGN if done and _ENDS_WITH_WHAT_IT_DOES else earlier)
+
+
+_ENDS_WITH_WHAT_IT_DOES: list[bool] = []
+
+
+def ends_with_what_it_does() -> None:
+    """Say of this process that it has nothing to do after what `signals_handled` surrounds but to end."""
+    _ENDS_WITH_WHAT_IT_DOES.append(True)
 
 
 def forget_inherited_signals() -> None:

@@ -398,12 +398,25 @@ def test_a_client_that_speaks_another_protocol_is_told_to_start_its_own(daemon: 
 
 
 def test_a_daemon_that_hangs_is_not_waited_for(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.place.prepare()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(daemon.place.socket))
+        silent.listen()
+        files = write_job(tmp_path)
+        start = time.monotonic()
+        call(files, "--regularizer", "identity")
+    assert time.monotonic() - start < 30
+    assert record(files)["daemon"] == "in-process: the daemon did not answer for 10 s"
+    assert record(files)["outcome"] == "regularized"
+
+
+def test_a_daemon_that_was_stopped_is_not_waited_for_at_all(daemon: Daemon, tmp_path: Path) -> None:
     os.kill(daemon.start(), signal.SIGSTOP)
     files = write_job(tmp_path)
     start = time.monotonic()
     call(files, "--regularizer", "identity")
-    assert time.monotonic() - start < 30
-    assert record(files)["daemon"] == "in-process: the daemon did not answer for 10 s"
+    assert time.monotonic() - start < 8
+    assert "is stopped; kill -CONT" in record(files)["daemon"]
     assert record(files)["outcome"] == "regularized"
     assert "stopped" in extrecon_daemon("stop")
     assert not daemon.brokers()

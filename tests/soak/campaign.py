@@ -9,9 +9,12 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psutil
 
 from tests.soak.case import HANG_SECONDS, Case, copy_template, end_whatever_is_left, make_template
 from tests.soak.kinds import Meanwhile, kinds
@@ -76,6 +79,7 @@ def run_campaign(
                     line = f"seed {seed} case {number} ({fault.__name__}: {case.told}; {case.options}): {each}"
                     tally.violations.append(line)
                     say(line)
+                _end_stopped_daemons(root / "run")
                 for path in root.glob(f"{number}*"):
                     end_whatever_is_left(path)
                     shutil.rmtree(path, ignore_errors=True)
@@ -127,13 +131,22 @@ def _environment(runtime: Path) -> Mapping[str, str]:
 
 
 def _end_daemons(runtime: Path) -> None:
-    import psutil
+    for process in _daemons(runtime):
+        with suppress(psutil.Error):
+            process.kill()
 
-    for process in psutil.process_iter():
-        try:
-            if "extrecon.daemon." in " ".join(process.cmdline()) and (
-                process.environ().get("EXTRECON_RUNTIME_DIR") == str(runtime)
-            ):
+
+def _end_stopped_daemons(runtime: Path) -> None:
+    """End what a fault has stopped for ever, or the cases after it would go without a daemon."""
+    for process in _daemons(runtime):
+        with suppress(psutil.Error):
+            if process.status() == psutil.STATUS_STOPPED:
                 process.kill()
-        except psutil.Error:
-            continue
+
+
+def _daemons(runtime: Path) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            same = process.environ().get("EXTRECON_RUNTIME_DIR") == str(runtime)
+            if same and "extrecon.daemon." in " ".join(process.cmdline()):
+                yield process
