@@ -234,6 +234,14 @@ def test_and_no_map_means_another_code(ending: str, tmp_path: Path) -> None:
     assert not files.result.exists()
 
 
+@pytest.mark.parametrize("daemon", ["auto", "off"])
+def test_the_log_is_told_even_if_a_plugin_closes_it(daemon: str, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    ran = call(files, *does("os.closerange(0, 99); r = R(smooth(d))"), "--daemon", daemon)
+    assert ran.returncode == 0
+    assert "regularized" in ran.stdout
+
+
 def test_a_map_of_an_earlier_attempt_is_not_taken_for_this_ones(tmp_path: Path) -> None:
     files = write_job(tmp_path)
     call(files, "--apply", "never")

@@ -29,7 +29,7 @@ from extrecon.system.processes import (
     name_of_signal,
     signals_handled,
 )
-from extrecon.system.relion_log import say, say_error
+from extrecon.system.relion_log import keep_log, say, say_error
 
 FIRST_REGULARIZER_STAGE = "load regularizer"
 _LAST_WORD_SECONDS = 5.0
@@ -223,6 +223,7 @@ def work(star: Path, options: Options, working_directory: Path, **how: Any) -> i
     star, options, working_directory : as `extrecon.call.pipeline.run_job` takes them
     how : its further arguments by name
     """
+    keep_log()
     code = _code_of(lambda: _run_job(star, options, working_directory, how), star)
     _flush()  # a plugin may have printed
     return code
