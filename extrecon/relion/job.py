@@ -101,6 +101,7 @@ def read_job(star: Path, working_directory: Path) -> Job:
     )
     _check_table_length(job)
     _check_results_are_no_inputs(job)
+    _check_name_of_result(job)
     if job.tau2_fudge <= 0:
         # RELION's own program gives NaN for 0, and takes signal for noise below it.
         raise StarError(f"{star}: _rlnTau2FudgeFactor is {job.tau2_fudge:g}, but it must be above 0.")
@@ -152,6 +153,16 @@ def _check_table_length(job: Job) -> None:
         raise StarError(
             f"{job.star}: data_{TAU2} has {job.tau2.size} shells, but images of {job.original_size} px have "
             f"{wanted}; the file is cut off or belongs to another box."
+        )
+
+
+def _check_name_of_result(job: Job) -> None:
+    """Refuse a damaged name: RELION looks for its refinements' results beside the STAR file, whatever that says."""
+    wanted = job.stem.name + ".mrc"
+    if job.name is not None and job.result.name != wanted:
+        raise StarError(
+            f"{job.star}: _rlnExtReconsResult is {job.result.name}, but RELION will look for {wanted}; "
+            "the file is damaged."
         )
 
 

@@ -131,3 +131,13 @@ def test_files_of_real_refinements_are_read(run: str, shared_fixtures: Path) -> 
         assert job.weight.is_file()
         assert job.tau2 is not None
         assert (job.pixel_size_angstrom == 5.4) is ("5.0.1" in run)
+
+
+def test_a_result_that_relion_would_not_look_for_is_refused(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    text = files.star.read_text()
+    files.star.write_text(
+        text.replace("half1_class001_external_reconstruct.mrc", "half1_class101_external_reconstruct.mrc")
+    )
+    with pytest.raises(StarError, match=r"class101_external_reconstruct\.mrc, but RELION will look for run_it005"):
+        read_job(files.star, tmp_path)
