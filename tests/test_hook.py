@@ -363,6 +363,16 @@ def test_children_that_are_reaped_unseen_do_not_confuse_it(tmp_path: Path) -> No
     assert outcome(files) == "fallback"
 
 
+def test_work_that_was_stopped_is_woken(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process = started(files, "--regularizer", "waits")
+    os.kill(int((tmp_path / "waiting").read_text()), signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    process.communicate(timeout=40)
+    assert process.returncode == 0
+    assert outcome(files) == "regularized"
+
+
 def test_a_stopped_hook_takes_its_map_away(tmp_path: Path) -> None:
     files = write_job(tmp_path)
     process = started(files, "--regularizer", "waits")

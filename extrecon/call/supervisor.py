@@ -26,6 +26,7 @@ from extrecon.system.limits import require_memory
 from extrecon.system.processes import (
     die_with_parent,
     forget_inherited_signals,
+    is_stopped,
     name_of_signal,
     signals_handled,
 )
@@ -33,6 +34,7 @@ from extrecon.system.relion_log import keep_log, say, say_error
 
 FIRST_REGULARIZER_STAGE = "load regularizer"
 _LAST_WORD_SECONDS = 5.0
+_LOOKS_STOPPED = 5
 _AT_WORK, _ASIDE, _BACK, _LAST_WORD = b"R", b"A", b"B", b"="
 
 
@@ -53,6 +55,7 @@ class Supervisor:
         self.working_directory = working_directory
         self.served_by = served_by
         self._child = 0
+        self._looks_stopped = 0
         self._received: int | None = None
 
     def run(self) -> int:
@@ -116,12 +119,21 @@ class Supervisor:
                 self._kill()
             elif told.silent_since_last_word() > _LAST_WORD_SECONDS:
                 self._kill()
+            self._wake_if_stopped()
             # What a plugin has left running may hold the pipe open: its end is no condition.
             pid, status = os.waitpid(self._child, 0 if told.given_up or self._received else os.WNOHANG)
             if pid:
                 while is_open and select.select([reader], [], [], 0)[0]:
                     is_open = told.hear(os.read(reader, 4096))
                 return told, _how_it_ended(status)
+
+    def _wake_if_stopped(self) -> None:
+        """Have a child go on that something has stopped; a batch system that suspends a job stops us as well."""
+        self._looks_stopped = self._looks_stopped + 1 if is_stopped(self._child) else 0
+        if self._looks_stopped > _LOOKS_STOPPED:
+            self._looks_stopped = 0
+            with suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGCONT)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._received = number

@@ -32,7 +32,7 @@ BEAT_SECONDS = 2.0
 IN_USE_SECONDS = 600.0
 WARM_SECONDS = 120.0
 FORK_SECONDS = 10.0
-STOPPED_SECONDS = 60.0
+STOPPED_SECONDS = 20.0
 TURN_SECONDS = 1800.0
 """Nobody waits longer for the device: plain maps are made without the daemon then, and regularizing is given up."""
 _EXHAUSTED = (OSError, RuntimeError, MemoryError)
