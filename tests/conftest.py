@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from extrecon.system.processes import STOPPING_SIGNALS
 
 SHARED_FIXTURES = Path(__file__).resolve().parents[2] / "shared" / "fixtures"
 
@@ -24,6 +27,17 @@ def relion_programs() -> None:
     """Skip where RELION is not installed."""
     if shutil.which("relion_refine") is None:
         pytest.skip("RELION is not installed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_as_in_a_terminal() -> Iterator[None]:
+    """Hear what shells have background jobs ignore: programs that the tests start would ignore it too."""
+    ignored = [n for n in STOPPING_SIGNALS if signal.getsignal(n) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session", autouse=True)
