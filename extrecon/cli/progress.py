@@ -141,7 +141,8 @@ def lines(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
         yield from alarms([iteration])
         if iteration.resolution_angstrom and iteration.healpix_order is not None:
             found = ", ".join(
-                f"{_half(h)} {r:.2f} Å" for h, r in sorted(iteration.resolution_angstrom.items(), key=str)
+                f"{_half(h)} " + (f"{r:.2f} Å" if math.isfinite(r) else "–")
+                for h, r in sorted(iteration.resolution_angstrom.items(), key=str)
             )
             yield (iteration.number, "resolution"), f"{where}: HEALPix order {iteration.healpix_order}, {found}"
 

@@ -147,13 +147,18 @@ class _Call:
     def _await_verdict(self, channel: Channel) -> Message:
         begin = time.monotonic()
         next_word = _FIRST_WORD_SECONDS
+        accepted = False
         while True:
             message = channel.receive()
+            if message is None and not accepted:
+                # It gave way to another one before it had looked at this call.
+                return {"verdict": "restart", "reason": "the daemon ended before it took the call"}
             if message is None:
                 raise self._broken("the daemon died")
             if "verdict" in message:
                 return message
             if "accepted" in message:
+                accepted = True
                 # Not before: a daemon that hangs would keep RELION's log from ever ending.
                 _tell(channel, {"verb": "log"}, [1, 2])
             if "started" in message:

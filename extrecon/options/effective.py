@@ -74,8 +74,9 @@ class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at
             raise UsageError(f"{origin}: '{value}' is not one of {', '.join(self.choices)}.")
         if isinstance(parsed, (int, float)) and parsed < 0:
             raise UsageError(f"{origin}: the value must not be negative, but it is {value}.")
-        # Written so that NaN, which compares with nothing, is refused too.
-        if isinstance(parsed, (int, float)) and not parsed <= LARGEST_NUMBER:
+        if isinstance(parsed, float) and parsed != parsed:  # noqa: PLR0124  NaN alone is not itself
+            raise UsageError(f"{origin}: '{value}' is not a number.")
+        if isinstance(parsed, (int, float)) and parsed > LARGEST_NUMBER:
             raise UsageError(f"{origin}: the value must be at most {LARGEST_NUMBER:,}, but it is {value}.")
         return parsed
 

@@ -189,9 +189,7 @@ def _check_voxels(signal: npt.NDArray[np.bool_], noise: npt.NDArray[np.bool_], o
             "MonoRes: nothing inside the mask stands out from the solvent; is the mask in place?"
         )
     if not noise.any():
-        raise RegularizerError(
-            "MonoRes: the mask leaves no solvent to measure the noise in; give a tighter mask, or both halves."
-        )
+        raise RegularizerError("MonoRes: the mask leaves no solvent to measure the noise in; give a tighter mask.")
     if told := masked_map_sentence(of_noise, noise):
         raise RegularizerError(told)
 

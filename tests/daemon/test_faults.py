@@ -530,3 +530,17 @@ def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Pat
 
 def client_options(files: JobFiles) -> Options:
     return resolve({"regularizer": "identity", "gate_wait": 0.0}, [], {}, None, files.folder)
+
+
+def test_a_daemon_that_ends_before_it_takes_a_call_did_not_die_of_it(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.place.prepare()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(daemon.place.socket))
+    listener.listen()
+    process = start_hook(files := write_job(tmp_path), "--regularizer", "identity")
+    connection, _ = listener.accept()
+    listener.close()
+    daemon.place.socket.unlink()
+    connection.close()
+    finish(process)
+    assert record(files)["daemon"] == "restarted: the daemon ended before it took the call"
