@@ -122,6 +122,8 @@ class Aftermath:
 
 def is_whole_map(path: Path) -> bool:
     """Tell whether a file is an MRC map of real numbers, as long as its header says."""
+    if not path.is_file():
+        return False  # a pipe would not even open
     try:
         with path.open("rb") as file:
             header = file.read(_HEADER_BYTES)

@@ -219,6 +219,8 @@ def _read_config(config: Path | None, working_directory: Path) -> tuple[dict[str
         return {}, {}, name
     import tomllib
 
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: cannot be read: a folder, pipe or device, no regular file.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -49,9 +49,12 @@ def text_of(value: object) -> str:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the object that a JSON file holds; empty if it is missing, damaged, or something else."""
+    """Return the object that a JSON file holds; empty if it is missing, damaged, or something else.
+
+    A pipe or a device is something else: reading it might never end.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,12 @@ def test_a_configuration_file_that_makes_no_sense_is_refused(text: str, tmp_path
     (tmp_path / "extrecon.toml").write_text(text)
     with pytest.raises(UsageError, match=r"extrecon\.toml"):
         resolve({}, [], {}, None, tmp_path)
+
+
+def test_a_configuration_file_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    with pytest.raises(UsageError, match=r"pipe\.toml: cannot be read: a folder, pipe or device"):
+        resolve({}, [], {}, Path("pipe.toml"), tmp_path)
 
 
 def test_a_misspelt_variable_is_told(tmp_path: Path) -> None:
