@@ -132,7 +132,10 @@ class Channel:
     def _take(self) -> Message:
         line, _, rest = self._buffer.partition(b"\n")
         self._buffer = rest
-        message = json.loads(line)
+        try:
+            message = json.loads(line)
+        except RecursionError:
+            raise ValueError("the message is nested too deeply") from None
         if not isinstance(message, dict):
             raise ValueError("the message is not an object")  # noqa: TRY004  as all that is wrong with a message
         return message

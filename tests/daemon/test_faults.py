@@ -397,6 +397,16 @@ def test_a_client_that_speaks_another_protocol_is_told_to_start_its_own(daemon: 
     wait_for(lambda: not daemon.processes())
 
 
+@pytest.mark.parametrize("odd", [b"[" * 50_000 + b"]" * 50_000, b"null", b"\xff", b'{"verb": {"a": []}}', b"1e999"])
+def test_a_client_that_talks_nonsense_disturbs_nobody(odd: bytes, shared_daemon: Daemon) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(str(shared_daemon.place.socket))
+        connection.sendall(odd + b"\n")
+        assert connection.recv(1) in (b"", b"{")  # sent away, with a word or without
+    assert shared_daemon.status()["pid"] == shared_daemon.pid
+
+
 def test_a_daemon_that_hangs_is_not_waited_for(daemon: Daemon, tmp_path: Path) -> None:
     daemon.place.prepare()
     with socket.socket(socket.AF_UNIX) as silent:

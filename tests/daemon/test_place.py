@@ -140,3 +140,12 @@ def test_descriptors_that_did_not_fit_in_are_told_and_only_their_message_suffers
             os.close(descriptor)
     for end in (first, second):
         end.close()
+
+
+def test_a_message_nested_too_deeply_is_no_message() -> None:
+    first, second = (Channel(end) for end in socket.socketpair())
+    first.socket.sendall(b"[" * 50_000 + b"]" * 50_000 + b"\n")
+    with pytest.raises(ValueError, match="nested too deeply"):
+        second.receive()
+    for end in (first, second):
+        end.close()
