@@ -302,6 +302,23 @@ def test_a_job_that_is_told_to_abort_is_not_held_up(tmp_path: Path) -> None:
     assert "PLAIN MAP RETURNED (RELION was told to abort the job (RELION_JOB_ABORT_NOW))" in output
 
 
+def test_nor_while_it_waits_for_the_other_half(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process = subprocess.Popen(
+        [HOOK, "--gate-wait", "0", "--regularizer", "both", "--half-wait", "100", files.star.name],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(files.beside("_plain.mrc"))
+    (tmp_path / "RELION_JOB_ABORT_NOW").touch()
+    start = time.monotonic()
+    output, _ = process.communicate(timeout=30)
+    assert time.monotonic() - start < 10
+    assert process.returncode == 0
+    assert "PLAIN MAP RETURNED (RELION was told to abort the job (RELION_JOB_ABORT_NOW))" in output
+
+
 def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 30
     while not path.exists():
@@ -418,6 +435,15 @@ def test_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert outcome(files) == expected
+
+
+@pytest.mark.parametrize("ending", ["_extrecon.json", ".mrc", "_plain.mrc"])
+def test_a_pipe_where_a_result_belongs_is_replaced(ending: str, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    os.mkfifo(files.beside(ending))
+    assert call(files, "--regularizer", "identity").returncode == 0
+    assert outcome(files) == "regularized"
+    assert files.beside(ending).is_file()
 
 
 def test_a_deleted_working_directory_is_told(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class Limits:
 
         Parameters
         ----------
-        regularizing_seconds : how long it has been at work; None if it is not: a plain map is always waited for
+        regularizing_seconds : how long it has been at work, without its waits; None before it began: a plain map is
+            always waited for
         """
         if regularizing_seconds is None:
             return None

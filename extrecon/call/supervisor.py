@@ -24,9 +24,9 @@ from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import require_memory
 from extrecon.system.processes import (
+    Waker,
     die_with_parent,
     forget_inherited_signals,
-    is_stopped,
     name_of_signal,
     signals_handled,
 )
@@ -55,7 +55,7 @@ class Supervisor:
         self.working_directory = working_directory
         self.served_by = served_by
         self._child = 0
-        self._looks_stopped = 0
+        self._waker = Waker(_LOOKS_STOPPED)
         self._received: int | None = None
 
     def run(self) -> int:
@@ -119,21 +119,13 @@ class Supervisor:
                 self._kill()
             elif told.silent_since_last_word() > _LAST_WORD_SECONDS:
                 self._kill()
-            self._wake_if_stopped()
+            self._waker.look(self._child)
             # What a plugin has left running may hold the pipe open: its end is no condition.
             pid, status = os.waitpid(self._child, 0 if told.given_up or self._received else os.WNOHANG)
             if pid:
                 while is_open and select.select([reader], [], [], 0)[0]:
                     is_open = told.hear(os.read(reader, 4096))
                 return told, _how_it_ended(status)
-
-    def _wake_if_stopped(self) -> None:
-        """Have a child go on that something has stopped; a batch system that suspends a job stops us as well."""
-        self._looks_stopped = self._looks_stopped + 1 if is_stopped(self._child) else 0
-        if self._looks_stopped > _LOOKS_STOPPED:
-            self._looks_stopped = 0
-            with suppress(ProcessLookupError):
-                os.kill(self._child, signal.SIGCONT)
 
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self._received = number
@@ -159,6 +151,7 @@ class _Told:
         self.code: int | None = None
         self.given_up: str | None = None
         self._rest = b""
+        self._is_regularizing = False
         self._began: float | None = None
         self._spent = 0.0
         self._ended: float | None = None
@@ -175,12 +168,14 @@ class _Told:
                 self._spent += now - self._began
                 self._began = None
             elif kind in (_AT_WORK, _BACK) and self._began is None:
-                self._began = now
+                self._is_regularizing, self._began = True, now
         return bool(data)
 
     def regularizing_seconds(self) -> float | None:
-        """Return how long the regularizer has been at work; None if it is not."""
-        return None if self._began is None else self._spent + time.monotonic() - self._began
+        """Return how long the regularizer has been at work, without its waits; None before it began."""
+        if not self._is_regularizing:
+            return None
+        return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def silent_since_last_word(self) -> float:
         """Return for how long the child has had nothing left to do but end."""

@@ -25,7 +25,14 @@ from extrecon.errors import DaemonError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import privileges
-from extrecon.system.processes import STOPPING_SIGNALS, is_stopped, name_of_signal, signals_handled, start_time
+from extrecon.system.processes import (
+    STOPPING_SIGNALS,
+    Waker,
+    is_stopped,
+    name_of_signal,
+    signals_handled,
+    start_time,
+)
 from extrecon.system.relion_log import say, say_error
 
 ANSWER_SECONDS = 10.0
@@ -35,6 +42,7 @@ CANCEL_SECONDS = 5.0
 ATTEMPTS = 3
 _POLL_SECONDS = 0.02
 _FIRST_WORD_SECONDS, _NEXT_WORD_SECONDS = 20.0, 60.0
+_BEATS_STOPPED = 3
 
 
 class _Stopped(BaseException):
@@ -95,6 +103,7 @@ class _Call:
         self._limits = Limits(star, options)
         self._channel: Channel | None = None
         self._runner: tuple[int, int] | None = None
+        self._waker = Waker(_BEATS_STOPPED)
 
     def run(self) -> int:
         """Return the exit code."""
@@ -164,6 +173,8 @@ class _Call:
             if "started" in message:
                 pid, ticks = message["started"]
                 self._runner = int(pid), int(ticks)
+            if "beat" in message:
+                self._wake_runner()
             reason = self._limits.why_give_up(message.get("regularizing"))
             if reason is not None:
                 raise _GaveUp(reason)
@@ -171,6 +182,10 @@ class _Call:
             if message.get("waits_for") and waited > next_word:
                 say(f"extrecon {self.star.stem}: waiting for {waited:.0f} s: {message['waits_for']}")
                 next_word = waited + _NEXT_WORD_SECONDS
+
+    def _wake_runner(self) -> None:
+        if self._runner is not None and start_time(self._runner[0]) == self._runner[1]:
+            self._waker.look(self._runner[0])
 
     def _conclude(self, verdict: Message) -> int:
         kind, reason = verdict["verdict"], str(verdict.get("reason", "the daemon gave no reason"))

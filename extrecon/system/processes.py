@@ -5,6 +5,7 @@ A process's number is used again after its end, so a start time belongs to each.
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,29 @@ def is_stopped(pid: int) -> bool:
     except OSError:
         return False
     return told.rpartition(b")")[2].split()[:1] in ([b"T"], [b"t"])
+
+
+class Waker:
+    """Has a process go on that something has stopped.
+
+    Looks are counted, not seconds: a batch system that suspends a whole job stops this process as well.
+
+    Parameters
+    ----------
+    looks : how often in a row it must be seen stopped
+    """
+
+    def __init__(self, looks: int) -> None:
+        self._looks = looks
+        self._seen = 0
+
+    def look(self, pid: int) -> None:
+        """Look at the process, and wake it if it is time to."""
+        self._seen = self._seen + 1 if is_stopped(pid) else 0
+        if self._seen > self._looks:
+            self._seen = 0
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def boot_id() -> str:

@@ -213,6 +213,15 @@ def test_a_stopped_process_that_makes_a_plain_map_is_given_up(daemon: Daemon, tm
     assert record(files)["outcome"] == "regularized"
 
 
+def test_a_regularizer_that_was_stopped_is_woken(daemon: Daemon, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    code = "os.kill(os.getpid(), 19)\nr = R(d)"
+    with serving(daemon, "pass"):
+        call(files, "--regularizer", "does", "--set", f"do={code}", "--time-limit", "20")
+    assert record(files)["outcome"] == "regularized"
+    assert record(files)["daemon"] == "warm"
+
+
 def block_child_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
