@@ -1,7 +1,8 @@
 """Who still uses the daemon: a lock that every `extrecon run` shares as long as it lives.
 
 The kernel lets go of a lock however its holder ends, so a killed run keeps no daemon. The file names the daemon
-that a run has started: whichever run ends last stops it, but never one that the user started.
+that a run has started: whichever run ends last stops it, or the one that calls have started in its place meanwhile,
+but never one that the user started.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def daemon_for_a_run() -> Iterator[None]:
     path = place.lock.with_suffix(".runs")
     descriptor = _share(path)
     try:
+        _forget_a_daemon_of_old(place, descriptor)
         if start_daemon(dict(os.environ)):
             _note(descriptor, _identity(place))
         yield
@@ -73,11 +75,11 @@ def _leave(place: Place, path: Path, descriptor: int) -> None:
     try:
         with suppress(OSError, DaemonError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while another run lives
-            started_by_a_run = os.pread(descriptor, 200, 0).decode(errors="replace")
-            stops = started_by_a_run == _identity(place) != "" and not _is_busy()
-            if stops:
+            is_ours = bool(_noted(descriptor)) and place.owner() is not None
+            is_busy = is_ours and _is_busy()
+            if is_ours and not is_busy:
                 stop_daemon()
-            if stops or place.owner() is None or started_by_a_run != _identity(place):
+            if not is_busy:
                 path.unlink(missing_ok=True)
                 path.parent.rmdir()
     finally:
@@ -100,6 +102,19 @@ def _identity(place: Place) -> str:
     """Return what tells this daemon from all others; empty if none runs."""
     told = place.read_status()
     return "" if place.owner() is None else f"{told.get('boot')} {told.get('pid')} {told.get('start_time')}"
+
+
+def _forget_a_daemon_of_old(place: Place, descriptor: int) -> None:
+    """Forget what killed runs noted of a daemon that is gone; other runs that live know better."""
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _noted(descriptor) != _identity(place):
+            _note(descriptor, "")
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _noted(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace")
 
 
 def _note(descriptor: int, text: str) -> None:
