@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from extrecon import __version__
+from extrecon.errors import OutputError
 from extrecon.system.files import replacing
 from extrecon.system.json_text import printable, read_json_object, to_json
 
@@ -103,6 +104,16 @@ class Record:
         content = {"format": RECORD_FORMAT, "extrecon": __version__, **vars(self)}
         with replacing(path) as temporary:
             temporary.write_text(to_json(content), "utf-8")
+
+
+def write_or_warn(record: Record, path: Path) -> None:
+    """Write the record; where it cannot be written, it warns of that itself, once: RELION needs the map alone."""
+    try:
+        record.write(path)
+    except OutputError as error:
+        told = f"the record could not be written: {error}"
+        if told not in record.warnings:
+            record.warnings.append(told)
 
 
 def record_path(stem: Path) -> Path:

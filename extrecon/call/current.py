@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.call import publishing
-from extrecon.errors import OutputError
 from extrecon.fourier.compute import Compute
 from extrecon.maps.mrc import write_volume
 from extrecon.options import Options
-from extrecon.record import Record, record_path
+from extrecon.record import Record, record_path, write_or_warn
 from extrecon.regularizer import Progress
 from extrecon.relion.job import Job
 from extrecon.relion.search import SearchState
@@ -80,10 +79,5 @@ class Call:
         return publishing.beside(self.job.stem, name)
 
     def write_record(self) -> None:
-        """Write the record; if the disk is full, say so instead: RELION needs the map alone."""
-        try:
-            self.record.write(record_path(self.job.stem))
-        except OutputError as error:
-            told = f"the record could not be written: {error}"
-            if told not in self.record.warnings:
-                self.record.warnings.append(told)
+        """Write the record, or have it say that it cannot be written."""
+        write_or_warn(self.record, record_path(self.job.stem))

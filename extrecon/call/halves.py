@@ -30,6 +30,7 @@ from typing import Any
 from extrecon.errors import ExtreconError, RegularizerError
 from extrecon.relion.job import Job
 from extrecon.system.files import replacing
+from extrecon.system.json_text import read_json_object
 from extrecon.system.processes import boot_id, start_time
 
 BEAT_SECONDS = 1.0
@@ -158,11 +159,7 @@ class HalfExchange:
         return self._folder / f"half{half}.mrc"
 
     def _other(self) -> dict[str, Any]:
-        try:
-            told = json.loads(self._status_of(3 - self._half).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return told if isinstance(told, dict) else {}
+        return read_json_object(self._status_of(3 - self._half))
 
     def _beat(self) -> None:
         while not self._ended.wait(BEAT_SECONDS):

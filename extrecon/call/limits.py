@@ -10,6 +10,8 @@ from pathlib import Path
 from extrecon.options import Options
 
 LOOK_SECONDS = 1.0
+FIRST_STAGE = "load regularizer"
+"""The stage of `extrecon.call.pipeline` with which regularizing begins; all before it serves the plain map."""
 ABORT_FILE = "RELION_JOB_ABORT_NOW"
 """RELION's window leaves it in the job's folder to have it abort; RELION itself looks between its own steps."""
 

@@ -24,7 +24,7 @@ from extrecon.errors import DeviceMissingError, ExtreconError, MapError
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.options import RELIONS_GPU, Options
 from extrecon.reconstruct import Geometry, reconstruct
-from extrecon.record import Record, log_lines, record_path
+from extrecon.record import Record, log_lines, record_path, write_or_warn
 from extrecon.regularizer import Progress, no_progress
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.job import Job, read_job
@@ -77,19 +77,13 @@ def run_job(
     except Exception as error:
         record.outcome, record.reason = "failed", text_of(error)
         record.error = {"text": text_of(error), "traceback": traceback.format_exc()}
-        _write_failure_record(star, record)
+        if star.suffix == ".star":  # else there is no telling where the record belongs
+            write_or_warn(record, record_path(output_stem(star)))
         raise
     finally:
         for line in log_lines(record, star):
             say(line)
     return record
-
-
-def _write_failure_record(star: Path, record: Record) -> None:
-    try:
-        record.write(record_path(output_stem(star)))
-    except ExtreconError as error:
-        record.warnings.append(f"the record could not be written: {error}")
 
 
 def _run(

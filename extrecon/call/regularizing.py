@@ -13,6 +13,7 @@ from extrecon.call import publishing
 from extrecon.call.choice import load_choice
 from extrecon.call.current import Call
 from extrecon.call.halves import HalfExchange, exchange_folder
+from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.masks import MASK_MADE, find_mask
 from extrecon.call.plugin import run_plugin
 from extrecon.call.randomness import seed_of
@@ -56,7 +57,7 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     Exception : whatever the regularizer raised.
     """
     record = call.record
-    with call.stage("load regularizer"):
+    with call.stage(FIRST_STAGE):
         regularizer, context = load_regularizer(call)
     if call.pixel_size_angstrom is None:
         raise RegularizerError("the pixel size is unknown: neither the STAR file nor the model file tells it.")

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from extrecon.call.fallback import Aftermath
-from extrecon.call.limits import LOOK_SECONDS, Limits
+from extrecon.call.limits import FIRST_STAGE, LOOK_SECONDS, Limits
 from extrecon.errors import ExtreconError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
@@ -32,7 +32,6 @@ from extrecon.system.processes import (
 )
 from extrecon.system.relion_log import keep_log, say, say_error
 
-FIRST_REGULARIZER_STAGE = "load regularizer"
 _LAST_WORD_SECONDS = 5.0
 _LOOKS_STOPPED = 5
 _AT_WORK, _ASIDE, _BACK, _LAST_WORD = b"R", b"A", b"B", b"="
@@ -196,7 +195,7 @@ class _Reports:
 
     def stage(self, name: str, _fraction: float) -> None:
         """Tell when the regularizer's time begins."""
-        if name == FIRST_REGULARIZER_STAGE and not self._is_regularizing:
+        if name == FIRST_STAGE and not self._is_regularizing:
             self._is_regularizing = True
             self.tell(_AT_WORK)
 

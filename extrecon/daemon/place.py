@@ -8,7 +8,6 @@ daemon ends.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import socket
 import stat
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.errors import DaemonError
+from extrecon.system.json_text import read_json_object
 from extrecon.system.processes import boot_id, start_time
 
 RUNTIME_VARIABLE = "EXTRECON_RUNTIME_DIR"
@@ -68,11 +68,7 @@ class Place:
 
     def read_status(self) -> dict[str, Any]:
         """Return what the status file says; empty if there is none, or it is damaged."""
-        try:
-            told = json.loads(self.status.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return told if isinstance(told, dict) else {}
+        return read_json_object(self.status)
 
     def owner(self) -> int | None:
         """Return the process of the status file if it is the very process that wrote it, else None."""

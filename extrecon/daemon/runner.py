@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.supervisor import work
 from extrecon.daemon.job import LONGEST_STAGE, fraction_of
 from extrecon.daemon.protocol import Channel, Message
@@ -17,8 +18,6 @@ from extrecon.errors import RegularizerError
 from extrecon.options import Options
 
 _REPORT_SECONDS = 0.1
-FIRST_OF_REGULARIZER = "load regularizer"
-"""The stage of `extrecon.call.pipeline` with which regularizing begins; all before it serves the plain map."""
 
 
 def run(request: Message, broker: Channel) -> int:
@@ -84,7 +83,7 @@ class _Report:
             return
         self._stage, self._told_at = name, now
         self.tell({"stage": name, "fraction": fraction})
-        if name == FIRST_OF_REGULARIZER and not self._has_turn:
+        if name == FIRST_STAGE and not self._has_turn:
             self._has_turn = True
             _free_device_memory()
             self.tell({"turn": "regularizer"})
