@@ -22,6 +22,7 @@ from extrecon.call.plugin import foreign
 from extrecon.call.regularizing import load_regularizer, regularize
 from extrecon.errors import DeviceMissingError, ExtreconError, MapError
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
+from extrecon.maps.half_map import count_not_finite
 from extrecon.options import RELIONS_GPU, Options
 from extrecon.reconstruct import Geometry, reconstruct
 from extrecon.record import Record, log_lines, record_path, write_or_warn
@@ -187,7 +188,7 @@ def _reconstruct(call: Call) -> npt.NDArray[np.float32]:
 
 def _check_plain(plain: npt.NDArray[np.float32], star: Path) -> None:
     """Refuse a reconstruction that is not finite: RELION would lose the whole next iteration to it, in silence."""
-    bad = int(plain.size - np.isfinite(plain).sum())
+    bad = count_not_finite(plain)
     if bad:
         raise MapError(
             f"{star}: the reconstruction has {bad} of {plain.size} values that are NaN or infinite, because "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import ExtreconError, OutputError
-from extrecon.maps.mrc import write_volume
 from extrecon.record import maps_of_last_attempt, record_path
 from extrecon.relion.job import Job
 from extrecon.relion.names import output_stem
@@ -89,17 +88,19 @@ def remove_if_possible(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_plugin_maps(stem: Path, maps: Mapping[Any, Any], pixel_size: float) -> tuple[list[str], list[str]]:
+def write_plugin_maps(
+    stem: Path, maps: Mapping[Any, Any], write: Callable[[Path, npt.NDArray[np.float32]], None]
+) -> tuple[list[str], list[str]]:
     """Write a plugin's own maps beside the result; return their files' names, and why others were left out.
 
-    They are extras: one that cannot be written does not spoil the result.
+    They are extras: one that cannot be written does not spoil the result. ``write`` puts one map at a path.
     """
     written, warnings = [], []
     for name, values in maps.items():
         try:
             if not is_free_name(name):
                 raise OutputError("the name is RELION's, extrecon's, or not one plain word")
-            write_volume(beside(stem, name), as_map(values), pixel_size)
+            write(beside(stem, name), as_map(values))
         except (ExtreconError, ValueError, TypeError) as error:
             warnings.append(f"the regularizer's map '{text_of(name)}' was not written: {text_of(error)}")
         else:

@@ -116,9 +116,7 @@ def _with_safeguards(
         seed=seed_of(call.job.stem.name),
         record=call.record,
     )
-    with call.stage("write"):
-        size = half_map.pixel_size_angstrom
-        names, warnings = publishing.write_plugin_maps(call.job.stem, outcome.maps, size)
+    names, warnings = publishing.write_plugin_maps(call.job.stem, outcome.maps, call.write)
     call.record.maps += names
     call.record.warnings += warnings
     return np.asarray(outcome.density, dtype=np.float32)

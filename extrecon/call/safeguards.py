@@ -45,7 +45,7 @@ from extrecon.call.alignment import (
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.shells import Shells, correlation, cutoff_shell, power, soft_step
-from extrecon.maps.half_map import FloatArray
+from extrecon.maps.half_map import FloatArray, count_not_finite
 
 LARGEST_SHIFT_PX = 0.1
 LARGEST_ROTATION_DEGREES = 1.0
@@ -189,7 +189,7 @@ def check_values(density: FloatArray, plain: FloatArray) -> None:
     if density.shape != plain.shape:
         ours, theirs = ("×".join(map(str, d.shape)) for d in (density, plain))
         raise SafeguardError(f"The regularizer returned {ours} voxels for a half-map of {theirs}.")
-    bad = int(density.size - np.isfinite(density).sum())
+    bad = count_not_finite(density)
     if bad:
         raise SafeguardError(f"The regularizer returned {bad} of {density.size} values that are NaN or infinite.")
     peak, peak_given = float(np.abs(density).max()), float(np.abs(plain).max())

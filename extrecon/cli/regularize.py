@@ -11,6 +11,7 @@ import numpy.typing as npt
 import typer
 
 from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.publishing import write_plugin_maps
 from extrecon.call.randomness import seed_of
 from extrecon.call.regularizing import regularize_safely
 from extrecon.cli.console import (
@@ -154,10 +155,11 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
         )
         outcome = _regularize(path, half_map, context, record, work)
     write_map(target, half_map.with_density(outcome.density))
-    for extra, values in outcome.maps.items():
-        beside = target.with_name(f"{target.stem}_{extra}.mrc")
-        write_map(beside, half_map.with_density(values))
-        record.maps.append(beside.name)
+    names, warnings = write_plugin_maps(
+        target.with_suffix(""), outcome.maps, lambda path, values: write_map(path, half_map.with_density(values))
+    )
+    record.maps += names
+    record.warnings += warnings
     if work.pictures:
         _draw(target, half_map, outcome, resolution, work)
     record.write(record_path(target.with_suffix("")))

@@ -13,6 +13,17 @@ from extrecon.errors import MapError
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
+def count_not_finite(values: FloatArray) -> int:
+    """Return how many values are NaN or infinite.
+
+    In one pass where there are none: the sum of finite float32 values, taken in double precision, is finite.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        if np.isfinite(values.sum(dtype=np.float64)):
+            return 0
+    return int(values.size - np.isfinite(values).sum())
+
+
 @dataclass(frozen=True)
 class HalfMap:
     """One reconstructed map: density on a cubic grid, and how large a voxel is.

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import MapError
-from extrecon.maps.half_map import FloatArray, HalfMap
+from extrecon.maps.half_map import FloatArray, HalfMap, count_not_finite
 from extrecon.maps.lenient import Leniently, read_leniently
 from extrecon.system.files import replacing
 
@@ -214,11 +214,8 @@ def _in_standard_order(
 
 
 def _check_finite(path: Path, values: npt.NDArray[np.float32]) -> None:
-    # One pass: the sum of finite float32 values, taken in double precision, is finite; NaN and infinity survive it.
-    with np.errstate(invalid="ignore"):
-        total = values.sum(dtype=np.float64)
-    if not np.isfinite(total):
-        bad = int(values.size - np.isfinite(values).sum())
+    bad = count_not_finite(values)
+    if bad:
         raise MapError(f"{path}: {bad} of {values.size} values are NaN or infinite.")
 
 
