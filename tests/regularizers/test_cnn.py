@@ -12,6 +12,19 @@ import pytest
 import scipy.fft
 import scipy.ndimage
 import torch
+from extrecon_regularizers.cnn import weights
+from extrecon_regularizers.cnn.apply import apply_network, tile_starts, tile_weight
+from extrecon_regularizers.cnn.beyond import last_agreed_shell
+from extrecon_regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
+from extrecon_regularizers.cnn.regularizer import Cnn, share_of_signal, trust
+from extrecon_regularizers.cnn.resample import resampled
+from extrecon_regularizers.cnn.standardise import (
+    resolution,
+    solvent_level,
+    standardise,
+    without_corners,
+    working_box,
+)
 from safetensors.torch import save_file
 
 from extrecon.call.alignment import measure_shift
@@ -22,13 +35,6 @@ from extrecon.fourier.masks import particle_mask, soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation, power
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Setting, load, settings_for
-from regularizers.cnn import weights
-from regularizers.cnn.apply import apply_network, tile_starts, tile_weight
-from regularizers.cnn.beyond import last_agreed_shell
-from regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
-from regularizers.cnn.regularizer import Cnn, share_of_signal, trust
-from regularizers.cnn.resample import resampled
-from regularizers.cnn.standardise import resolution, solvent_level, standardise, without_corners, working_box
 
 Volume = npt.NDArray[np.float32]
 Curve = npt.NDArray[np.float64]

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.ndimage
+from extrecon_regularizers.blend import blended, flattened, weights_from_fsc
+from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import cpu
@@ -15,8 +17,6 @@ from extrecon.fourier.masks import particle_mask, soft_sphere
 from extrecon.fourier.shells import Shells, power
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Setting, settings_for
-from regularizers.blend import blended, flattened, weights_from_fsc
-from regularizers.localdeblur.regularizer import LocalDeblur
 
 BOX, PIXEL = 40, 2.5
 Volume = npt.NDArray[np.float32]

@@ -12,6 +12,13 @@ import numpy.typing as npt
 import pytest
 import scipy.fft
 import scipy.ndimage
+from extrecon_regularizers.profile import model_free
+from extrecon_regularizers.profile.average import KINDS, average_profile
+from extrecon_regularizers.profile.confidence import confidence_map
+from extrecon_regularizers.profile.model_map import model_map
+from extrecon_regularizers.profile.regularizer import Profile
+from extrecon_regularizers.profile.scaling import Padded
+from extrecon_regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
 from numpy.lib.stride_tricks import sliding_window_view
 
 from extrecon.errors import RegularizerError
@@ -22,16 +29,11 @@ from extrecon.fourier.masks import soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.regularizer import Context, Regularized, Setting, load, settings_for
-from regularizers.profile import model_free
-from regularizers.profile.average import KINDS, average_profile
-from regularizers.profile.confidence import confidence_map
-from regularizers.profile.model_map import model_map
-from regularizers.profile.regularizer import Profile
-from regularizers.profile.scaling import Padded
-from regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
 
 Volume = npt.NDArray[np.float32]
 BOX, PIXEL = 40, 2.0
+
+AVERAGE_PROFILES = files("extrecon_regularizers.profile") / "average_profiles.json"
 
 
 def particle(seed: int = 1, box: int = BOX) -> Volume:
@@ -212,7 +214,9 @@ def test_average_profiles_fall_and_wave_as_proteins_do(kind: str) -> None:
     profile = average_profile(kind, frequency)
     assert np.all(np.isfinite(profile) & (profile > 0))
     assert profile[0] > 1.2 > profile[-1]
-    told = json.loads((files("regularizers.profile") / "average_profiles.json").read_text(encoding="utf-8"))
+    told = json.loads(
+        (files("extrecon_regularizers.profile") / "average_profiles.json").read_text(encoding="utf-8")
+    )
     steps = np.diff(told["frequency_per_angstrom"])
     np.testing.assert_allclose(steps, steps[0], rtol=1e-3)
 
@@ -231,7 +235,9 @@ def test_proteins_have_their_wave(kind: str) -> None:
 
 
 def test_no_evaluation_structure_is_in_the_average() -> None:
-    told = json.loads((files("regularizers.profile") / "average_profiles.json").read_text(encoding="utf-8"))
+    told = json.loads(
+        (files("extrecon_regularizers.profile") / "average_profiles.json").read_text(encoding="utf-8")
+    )
     used = {name.partition("_")[0].upper() for kind in told["kinds"].values() for name in kind["structures"]}
     kept = "6MSM 3J7H 6BDF 3J5P 6Y5A 6Z6U 6ZU5 4V8R 7PBL 6QT9 1YAR 1RYP 5LE5 1JZ8".split()  # noqa: SIM905  ids
     assert len(used) > 5

@@ -19,7 +19,7 @@ from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.filter_bank import FilterBank, bounding_block
 from extrecon.fourier.lattice import Lattice, LatticeFactors
 from extrecon.maps.half_map import FloatArray
-from regularizers.profile.windows import Corner, Window
+from extrecon_regularizers.profile.windows import Corner, Window
 
 Profiles = npt.NDArray[np.float32]
 

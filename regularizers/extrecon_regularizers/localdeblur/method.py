@@ -12,7 +12,7 @@ from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod, Parameter
-from regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep, local_resolution
+from extrecon_regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep, local_resolution
 
 _REFERENCE_STEP_ANGSTROM = 0.25
 _AUTOMATIC_WORST_ANGSTROM = 20.0

@@ -19,7 +19,7 @@ from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.masks import EDGE_PX, radius_px, soft_sphere
 from extrecon.fourier.shells import Shells, cutoff_shell, power
 from extrecon.maps.half_map import FloatArray
-from regularizers.cnn.resample import resampled
+from extrecon_regularizers.cnn.resample import resampled
 
 Curve = npt.NDArray[np.float64]
 

@@ -13,12 +13,12 @@ from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
-from regularizers.blend import BLEND, blended, flattened, weights_from_fsc
-from regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
-from regularizers.localdeblur.external import usable_resolution
-from regularizers.localdeblur.method import automatic_worst, measure, single, sweep_facts, sweep_warnings
-from regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep
-from regularizers.localdeblur.paper import deblur_paper
+from extrecon_regularizers.blend import BLEND, blended, flattened, weights_from_fsc
+from extrecon_regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
+from extrecon_regularizers.localdeblur.external import usable_resolution
+from extrecon_regularizers.localdeblur.method import automatic_worst, measure, single, sweep_facts, sweep_warnings
+from extrecon_regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep
+from extrecon_regularizers.localdeblur.paper import deblur_paper
 
 _K = 0.025
 _LOW_RESOLUTION_ANGSTROM = 6.0

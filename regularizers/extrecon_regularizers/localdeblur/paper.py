@@ -9,8 +9,8 @@ from extrecon.fourier.compute import Compute
 from extrecon.fourier.filter_bank import FilterBank
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Progress, no_progress
-from regularizers.localdeblur.deblur import Deblurred
-from regularizers.localdeblur.recycled import norm
+from extrecon_regularizers.localdeblur.deblur import Deblurred
+from extrecon_regularizers.localdeblur.recycled import norm
 
 STOP_PERCENT = 1.0
 

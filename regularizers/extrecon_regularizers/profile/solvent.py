@@ -13,8 +13,8 @@ from extrecon.fourier.lattice import Lattice
 from extrecon.fourier.shells import cutoff_shell
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
-from regularizers.profile.scaling import Padded, Profiles
-from regularizers.profile.windows import Window, local_profiles
+from extrecon_regularizers.profile.scaling import Padded, Profiles
+from extrecon_regularizers.profile.windows import Window, local_profiles
 
 _MOST_WINDOWS = 1000
 _FEWEST_WINDOWS = 20

@@ -18,11 +18,11 @@ from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer, Setting
-from regularizers.blend import blended, flattened
-from regularizers.cnn import weights
-from regularizers.cnn.beyond import held_to_agreement, last_agreed_shell
-from regularizers.cnn.resample import resampled
-from regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
+from extrecon_regularizers.blend import blended, flattened
+from extrecon_regularizers.cnn import weights
+from extrecon_regularizers.cnn.beyond import held_to_agreement, last_agreed_shell
+from extrecon_regularizers.cnn.resample import resampled
+from extrecon_regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
 
 _LEAST_SOLVENT = 0.05
 _OUTSIDE = 0.5
@@ -79,7 +79,7 @@ class Cnn(Regularizer):
 
     def prepare(self) -> Sequence[Path]:
         """Import torch and load the shipped weights, and return their file."""
-        importlib.import_module("regularizers.cnn.apply")
+        importlib.import_module("extrecon_regularizers.cnn.apply")
         self._shipped = weights.load()
         return (self._shipped.path,)
 
@@ -126,7 +126,7 @@ def _masked(half_map: HalfMap) -> list[str]:
 
 def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Context) -> Denoised:
     """Return what the network makes of a half-map with a known FSC, (n // 2 + 1,)."""
-    from regularizers.cnn.apply import apply_network
+    from extrecon_regularizers.cnn.apply import apply_network
 
     compute, threads = context.compute, getattr(context.compute, "threads", 1)
     context.progress("standardise", 0.0)

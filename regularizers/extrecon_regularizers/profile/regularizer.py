@@ -15,12 +15,12 @@ from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
-from regularizers.blend import BLEND, blended, flattened, weights_from_fsc
-from regularizers.profile import model_free
-from regularizers.profile.average import KINDS
-from regularizers.profile.confidence import CONFIDENCE, confidence_map
-from regularizers.profile.reference import reference_density
-from regularizers.profile.scaling import (
+from extrecon_regularizers.blend import BLEND, blended, flattened, weights_from_fsc
+from extrecon_regularizers.profile import model_free
+from extrecon_regularizers.profile.average import KINDS
+from extrecon_regularizers.profile.confidence import CONFIDENCE, confidence_map
+from extrecon_regularizers.profile.reference import reference_density
+from extrecon_regularizers.profile.scaling import (
     Padded,
     Profiles,
     lattice_of,
@@ -28,8 +28,8 @@ from regularizers.profile.scaling import (
     scaled_by_bank,
     scaled_by_kernels,
 )
-from regularizers.profile.solvent import finest_above_noise, finest_from_fsc, solvent_profile, trust
-from regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
+from extrecon_regularizers.profile.solvent import finest_above_noise, finest_from_fsc, solvent_profile, trust
+from extrecon_regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
 
 _MOST_AT_THE_LIMIT = 0.2
 _STRIDE_SHARE = 8

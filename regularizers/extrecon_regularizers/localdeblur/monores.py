@@ -21,9 +21,9 @@ from extrecon.fourier.filter_bank import bounding_block
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import masked_map_sentence
 from extrecon.regularizer import Progress, no_progress
-from regularizers.localdeblur.bands import nearest_index
-from regularizers.localdeblur.monogenic import MonogenicAmplitude, Region, gaussian
-from regularizers.localdeblur.noise import noise_level, sorted_value
+from extrecon_regularizers.localdeblur.bands import nearest_index
+from extrecon_regularizers.localdeblur.monogenic import MonogenicAmplitude, Region, gaussian
+from extrecon_regularizers.localdeblur.noise import noise_level, sorted_value
 
 _REFINEMENT_SIGMA = 4.0
 _REFINEMENT_QUANTILE = 0.95

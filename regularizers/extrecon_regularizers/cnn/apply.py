@@ -13,10 +13,10 @@ import torch
 
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
-from regularizers.cnn.network import ERROR_FLOOR
+from extrecon_regularizers.cnn.network import ERROR_FLOOR
 
 if TYPE_CHECKING:
-    from regularizers.cnn.network import Denoiser
+    from extrecon_regularizers.cnn.network import Denoiser
 
 Array = npt.NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def apply_network(
     ----------
     network : with its weights
     inputs : (2, m, m, m) standardised map, m a multiple of 8
-    condition : (2,) see `regularizers.cnn.standardise`
+    condition : (2,) see `extrecon_regularizers.cnn.standardise`
     compute : tells the device and the threads
     progress : called after each tile
     largest_whole : up to this edge the map is taken whole

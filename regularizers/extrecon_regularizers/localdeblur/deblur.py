@@ -1,6 +1,6 @@
 """The iterations of LocalDeblur: as published, and as the reference program runs them.
 
-H is the spatially varying filter bank of the local resolution, see `regularizers.localdeblur.bands`. Outside the
+H is the spatially varying filter bank of the local resolution, see `bands` beside this file. Outside the
 region that has a local resolution H v is 0.
 """
 
@@ -18,8 +18,8 @@ from extrecon.fourier.field_bank import bank_of_field
 from extrecon.fourier.filter_bank import FilterBank
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Progress, no_progress
-from regularizers.localdeblur.bands import SPACING_ANGSTROM, resolution_bands
-from regularizers.localdeblur.recycled import Recycled, norm
+from extrecon_regularizers.localdeblur.bands import SPACING_ANGSTROM, resolution_bands
+from extrecon_regularizers.localdeblur.recycled import Recycled, norm
 
 _BANK_TOLERANCE = 1e-5  # of the largest gain
 _ROUND_TOLERANCE = 5e-6  # of ‖H V‖, for each application of H: the sharpened map then errs by some 1e-6

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from regularizers.profile.average import average_profile
-from regularizers.profile.solvent import signal, trust
+from extrecon_regularizers.profile.average import average_profile
+from extrecon_regularizers.profile.solvent import signal, trust
 
 Values = npt.NDArray[np.float64]
 

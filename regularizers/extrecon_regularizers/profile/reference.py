@@ -10,7 +10,7 @@ from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.mrc import read_companion
-from regularizers.profile.model_map import model_map
+from extrecon_regularizers.profile.model_map import model_map
 
 
 def reference_density(map_path: str, model_path: str, half_map: HalfMap) -> tuple[FloatArray, str, list[str]]:

@@ -11,8 +11,8 @@ from extrecon.errors import RegularizerError
 from extrecon.fourier.edges import falling_edge
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Regularized, Regularizer
-from regularizers.blend import flattened
-from regularizers.profile.confidence import CONFIDENCE, confidence_map
+from extrecon_regularizers.blend import flattened
+from extrecon_regularizers.profile.confidence import CONFIDENCE, confidence_map
 
 _EDGE_PX = 4.0
 

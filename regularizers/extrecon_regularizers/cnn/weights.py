@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from extrecon.errors import RegularizerError
 
 if TYPE_CHECKING:
-    from regularizers.cnn.network import Denoiser
+    from extrecon_regularizers.cnn.network import Denoiser
 
 SHIPPED = "denoiser.safetensors"
 SHIPPED_SHA256 = "af3f35bf6e1874067d9f273080988e61e7710ccc919917f834eebd41aa2d9a8b"
@@ -31,8 +31,8 @@ class Loaded:
 
 def folder() -> Path:
     """Return the folder of the shipped weights: inside the installed package, or the source tree's own."""
-    installed = Path(str(files("regularizers.cnn"))) / "weights"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "weights"
+    installed = Path(str(files("extrecon_regularizers.cnn"))) / "weights"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "weights"
 
 
 def card() -> str:
@@ -68,7 +68,7 @@ def _network(content: bytes, path: Path) -> Denoiser:
     from safetensors import SafetensorError
     from safetensors.torch import load as tensors_of
 
-    from regularizers.cnn.network import Denoiser
+    from extrecon_regularizers.cnn.network import Denoiser
 
     try:
         tensors = tensors_of(content)
