@@ -46,6 +46,7 @@ class Record:
     other_half : how the other half-map came, for a regularizer that needs both: then the halves are not independent
     mask : which mask the regularizer had
     seed : of the regularizer's random numbers; null if none ran
+    treatment : how the regularizer's density was blended with the half-map, and its solvent flattened
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
     seconds : wall time a stage
@@ -78,6 +79,7 @@ class Record:
     other_half: dict[str, Any] | None = None
     mask: str | None = None
     seed: int | None = None
+    treatment: dict[str, Any] = field(default_factory=dict)
     safeguards: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -13,24 +13,26 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Literal
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeVar
 
-from extrecon.errors import RegularizerError, UsageError
+from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.maps.half_map import FloatArray, HalfMap
-from extrecon.options import FALSE_WORDS, TRUE_WORDS
+from extrecon.settings import NoSettings
 from extrecon.system.json_text import text_of
 
 REGULARIZER_GROUP = "extrecon.regularizers"
 LOCAL_RESOLUTION_GROUP = "extrecon.local_resolution"
 
+SettingsT = TypeVar("SettingsT", default=Any)
+"""The type of a plugin's settings."""
+
 Progress = Callable[[str, float], None]
 """Called with the name of the stage and the fraction done, 0 to 1."""
-
-Setting = str | int | float | bool
 
 
 def no_progress(stage: str, fraction: float) -> None:
@@ -38,67 +40,31 @@ def no_progress(stage: str, fraction: float) -> None:
 
 
 @dataclass(frozen=True)
-class Parameter:
-    """One of a regularizer's own parameters, given by ``--set NAME=VALUE``.
+class Treatment:
+    """What extrecon does with a regularizer's density before it is checked; see `extrecon.call.treatment`.
 
     Attributes
     ----------
-    name : as typed by the user
-    default : its type is the parameter's type (bool, int, float or str)
-    help : one sentence
-    unit : for instance "Å"; empty for a pure number or a word
-    choices : the words allowed; empty if any value of the type is
-    minimum, maximum : inclusive bounds of a number; None for no bound
+    blend : the regularizer's part of each Fourier shell, scaled onto the half-map's; the half-map is the rest.
+        "all", "half", "fsc" (1 - FSC), "confidence" (all, then weighted in each voxel), or "none" for the density
+        as it came
+    solvent : "flatten" what lies outside the mask to its mean, or "keep" it
+    beyond : what stands where the half-maps do not agree: the "regularized" map, or the "half-map", of which
+        nothing is left where the solvent was flattened
     """
 
-    name: str
-    default: Setting
-    help: str
-    unit: str = ""
-    choices: tuple[str, ...] = ()
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def parse(self, text: Setting) -> Setting:
-        """Return ``text`` as this parameter's type, or raise UsageError with what is allowed."""
-        try:
-            value = _convert(text, type(self.default))
-        except ValueError:
-            kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(self.default)]
-            raise UsageError(f"--set {self.name}={text}: '{text}' is not {kind}.") from None
-        if self.choices and value not in self.choices:
-            raise UsageError(f"--set {self.name}={text}: choose one of {', '.join(self.choices)}.")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            self._check_bounds(value)
-        return value
-
-    def _check_bounds(self, value: float) -> None:
-        if not np.isfinite(value):
-            raise UsageError(f"--set {self.name}={value}: the value must be finite.")
-        if self.minimum is not None and value < self.minimum:
-            raise UsageError(f"--set {self.name}={value}: the smallest value allowed is {self.minimum}.")
-        if self.maximum is not None and value > self.maximum:
-            raise UsageError(f"--set {self.name}={value}: the largest value allowed is {self.maximum}.")
-
-
-def _convert(text: Setting, kind: type) -> Setting:
-    if kind is bool:
-        word = str(text).lower()
-        if word not in TRUE_WORDS | FALSE_WORDS:
-            raise ValueError(text)
-        return word in TRUE_WORDS
-    if kind is str:
-        return str(text)
-    return int(str(text)) if kind is int else float(text)
+    blend: Literal["none", "all", "half", "fsc", "confidence"] = "none"
+    solvent: Literal["keep", "flatten"] = "keep"
+    beyond: Literal["regularized", "half-map"] = "regularized"
 
 
 @dataclass(frozen=True)
-class Context:
+class Context(Generic[SettingsT]):
     """What a regularizer may know besides the half-map itself.
 
     Attributes
     ----------
-    settings : the regularizer's parameters, complete and of the right types
+    settings : the regularizer's own, an instance of its ``settings_type``
     mask : (n, n, n) array, 0 in the solvent and 1 in the particle, axes z, y, x; None unless ``uses_mask``
     mask_is_made : True where neither the user nor RELION gave a mask, and it was made from the half-map
     local_resolution : (n, n, n) array, Å, 0 outside; None unless the user gave one
@@ -113,7 +79,7 @@ class Context:
         is not, and the same numbers in both halves would make them agree where there is no signal
     """
 
-    settings: Mapping[str, Setting]
+    settings: SettingsT
     mask: FloatArray | None = None
     mask_is_made: bool = False
     local_resolution: FloatArray | None = None
@@ -132,12 +98,16 @@ class Regularized:
 
     Attributes
     ----------
-    density : (n, n, n) float array, axes z, y, x, on the half-map's grid
+    density : (n, n, n) float array, axes z, y, x, on the half-map's grid; in any unit where ``treatment`` blends
     facts : what the record should say about the work (numbers, words, lists of them)
     maps : further maps worth keeping, by name, each (n, n, n); written beside the result. One named
         ``local_resolution`` (Å), ``local_b`` (Å²) or ``confidence`` colours the picture; it is 0 where unknown
     warnings : sentences the user should read
     curves : (2, m) arrays of spatial frequency, 1/Å, and amplitude, by name; drawn in one plot
+    expected_error : (n, n, n) expected absolute error of ``density``, in its unit; written as ``confidence``
+    mask : (n, n, n) array, 0 in the solvent and 1 in the particle, soft between: where to flatten the solvent. By
+        default ``context.mask``, or else a mask made from ``density``
+    half_map_fsc : (n // 2 + 1,) array: the FSC it took where ``context.half_map_fsc`` is unknown
     """
 
     density: FloatArray
@@ -145,24 +115,46 @@ class Regularized:
     maps: Mapping[str, FloatArray] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     curves: Mapping[str, FloatArray] = field(default_factory=dict)
+    expected_error: FloatArray | None = None
+    mask: FloatArray | None = None
+    half_map_fsc: npt.NDArray[np.float64] | None = None
+
+    def confidence(self) -> npt.NDArray[np.float32] | None:
+        """Return ρ² / (ρ² + ε²) of density ρ and expected error ε: 0 for none, 1 for full trust; None without ε."""
+        if self.expected_error is None:
+            return None
+        square, error = np.square(self.density), np.square(self.expected_error)
+        found: npt.NDArray[np.float32] = (square / np.maximum(square + error, 1e-12)).astype(np.float32)
+        return found
 
 
-class Regularizer(ABC):
+class Regularizer(ABC, Generic[SettingsT]):
     """Base of all regularizers: one half-map in, one half-map out.
 
     What a regularizer is handed are copies of its own: it may work in place. Raise any exception to refuse a map:
-    the pipeline then does what ``--on-error`` says.
+    the pipeline then does what ``--on-error`` says. It returns its best density; blending with the half-map and the
+    solvent are extrecon's part, and ``--set blend=…``, ``--set solvent=…`` work for every regularizer.
+
+    Attributes
+    ----------
+    name, version, summary : for people and the record
+    settings_type : a frozen dataclass whose fields are declared with `extrecon.settings.setting`
+    treatment, treatment_inside_refinement : what is done with the density unless the user says otherwise
+    uses_mask : a mask is found, or made, for ``context.mask``
+    needs_both_halves : ``context.other_half`` is given; the half-maps are then no longer independent
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     summary: ClassVar[str]
-    parameters: ClassVar[Sequence[Parameter]] = ()
+    settings_type: ClassVar[type[Any]] = NoSettings
+    treatment: ClassVar[Treatment] = Treatment()
+    treatment_inside_refinement: ClassVar[Treatment] = Treatment()
     uses_mask: ClassVar[bool] = False
     needs_both_halves: ClassVar[bool] = False
 
-    def prepare(self) -> Sequence[Path]:
-        """Load what every call needs, such as weights, before there is a map to work on.
+    def prepare(self, settings: SettingsT) -> Sequence[Path]:  # noqa: ARG002 - plugins need not
+        """Load what every call with these settings needs, such as weights, before there is a map to work on.
 
         The daemon calls it ahead of time and forks the instance for each job; elsewhere it is not called at all.
         It must not compute, start threads, or touch a GPU: a forked process can use none of them.
@@ -173,7 +165,7 @@ class Regularizer(ABC):
         """
         return ()
 
-    def check(self, settings: Mapping[str, Setting]) -> None:  # noqa: B027 - plugins need not
+    def check(self, settings: SettingsT) -> None:
         """Refuse settings that cannot work, such as a file that is not there, before there is a map to work on.
 
         Raises
@@ -182,7 +174,7 @@ class Regularizer(ABC):
         """
 
     @abstractmethod
-    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+    def regularize(self, half_map: HalfMap, context: Context[SettingsT]) -> Regularized:
         """Return the regularized density of ``half_map``, and what is worth telling about it."""
 
     def card(self) -> str:
@@ -206,32 +198,17 @@ class LocalResolution:
     warnings: Sequence[str] = ()
 
 
-class LocalResolutionMethod(ABC):
+class LocalResolutionMethod(ABC, Generic[SettingsT]):
     """Base of all local-resolution methods."""
 
     name: ClassVar[str]
     version: ClassVar[str]
     summary: ClassVar[str]
-    parameters: ClassVar[Sequence[Parameter]] = ()
+    settings_type: ClassVar[type[Any]] = NoSettings
 
     @abstractmethod
-    def estimate(self, half_map: HalfMap, context: Context) -> LocalResolution:
+    def estimate(self, half_map: HalfMap, context: Context[SettingsT]) -> LocalResolution:
         """Return the local resolution of ``half_map``, or of the mean of it and ``context.other_half``."""
-
-
-def settings_for(parameters: Sequence[Parameter], given: Mapping[str, Setting], owner: str) -> dict[str, Setting]:
-    """Return all ``parameters`` with their values: ``given`` where given, else the default.
-
-    Raises
-    ------
-    UsageError : a name that ``owner`` does not know, or a value out of its range.
-    """
-    known = {p.name: p for p in parameters}
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        listed = ", ".join(known) or "none"
-        raise UsageError(f"{owner} has no parameter '{unknown[0]}'. It has: {listed}.")
-    return {name: p.parse(given[name]) if name in given else p.default for name, p in known.items()}
 
 
 def available(group: str = REGULARIZER_GROUP) -> dict[str, EntryPoint]:

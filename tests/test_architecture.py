@@ -27,12 +27,13 @@ ORDER = (
     "atoms",
     "fourier",
     "maps",
+    "settings",
     "options",
     "record",
     "system",
     "errors",
 )
-PUBLIC_TO_REGULARIZERS = {"regularizer", "atoms", "maps", "fourier", "errors"}
+PUBLIC_TO_REGULARIZERS = {"regularizer", "settings", "atoms", "maps", "fourier", "errors"}
 STANDARD_LIBRARY_ONLY = (
     "hook",
     "daemon.client",

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from extrecon.call.treatment import Wishes, split_settings
 from extrecon.errors import MapError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.options import Options
-from extrecon.regularizer import Regularizer, Setting, load, settings_for
+from extrecon.regularizer import Regularizer, load
 from extrecon.relion.job import Job
 from extrecon.relion.search import SearchState
+from extrecon.settings import Setting, as_typed
 
 
-def load_choice(options: Options) -> tuple[Regularizer, dict[str, Setting]]:
-    """Return the chosen regularizer and all its settings.
+@dataclass(frozen=True)
+class Choice:
+    """A regularizer, its settings, and what is to be done with its density.
+
+    Attributes
+    ----------
+    regularizer : ready to work
+    settings : an instance of its ``settings_type``
+    wishes : what the user wants done with its density
+    """
+
+    regularizer: Regularizer
+    settings: Any
+    wishes: Wishes
+
+    def described(self) -> dict[str, Any]:
+        """Return name, version and settings, for the record."""
+        told = as_typed(self.settings) | as_typed(self.wishes)
+        return {"name": self.regularizer.name, "version": self.regularizer.version, "settings": told}
+
+
+def choose(name: str, given: Mapping[str, Setting]) -> Choice:
+    """Return the regularizer of that name with its settings, as typed by the user.
 
     Raises
     ------
     UsageError, RegularizerError : no such regularizer or parameter, or one that cannot be imported.
     """
-    name = options.text("regularizer")
     regularizer: Regularizer = load(name)
-    return regularizer, settings_for(regularizer.parameters, options.settings, f"The regularizer {name}")
+    wishes, settings = split_settings(regularizer, given)
+    return Choice(regularizer, settings, wishes)
 
 
 def check_choice(
@@ -35,12 +61,12 @@ def check_choice(
 
     Raises
     ------
-    UsageError, RegularizerError : as `load_choice`, or the regularizer refuses its settings.
+    UsageError, RegularizerError : as `choose`, or the regularizer refuses its settings.
     MapError : the mask is not there, or cannot be used.
     """
-    regularizer, settings = load_choice(options)
-    regularizer.check(settings)
-    if not regularizer.uses_mask or (job is not None and job.dimensions != 3):
+    choice = choose(options.text("regularizer"), options.settings)
+    choice.regularizer.check(choice.settings)
+    if not choice.regularizer.uses_mask or (job is not None and job.dimensions != 3):
         return []
     given = options.text("mask")
     if given and not (working_directory / given).exists():

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from extrecon.call.randomness import own_random_numbers
 from extrecon.errors import RegularizerError, SafeguardError
 from extrecon.maps import HalfMap
+from extrecon.maps.half_map import count_not_finite
 from extrecon.regularizer import Context, Regularized, Regularizer
 from extrecon.system.json_text import plain, text_of
 
@@ -43,7 +44,6 @@ def run_plugin(regularizer: Regularizer, half_map: HalfMap, context: Context, se
         local_resolution=_copied(context.local_resolution),
         half_map_fsc=_copied(context.half_map_fsc),
         other_half=None if context.other_half is None else _copy_of(context.other_half),
-        settings=dict(context.settings),
         random=np.random.default_rng(seed),
     )
     with own_random_numbers(seed, regularizer):
@@ -102,26 +102,57 @@ def _checked(returned: object) -> Regularized:
         raise RegularizerError(f"the regularizer returned {type(returned).__name__}, not Regularized.")
     warnings = [returned.warnings] if isinstance(returned.warnings, str) else list(returned.warnings)
     facts = plain(returned.facts)
+    density = real_array(returned.density)
     return Regularized(
-        density=real_density(returned.density),
+        density=density,
         facts=facts if isinstance(facts, dict) else {"facts": facts},
         maps=dict(returned.maps) if isinstance(returned.maps, Mapping) else {},
         warnings=[text_of(warning) for warning in warnings],
         curves=dict(returned.curves) if isinstance(returned.curves, Mapping) else {},
+        expected_error=_beside(returned.expected_error, "expected_error", density),
+        mask=_beside(returned.mask, "mask", density),
+        half_map_fsc=_curve(returned.half_map_fsc, density),
     )
 
 
-def real_density(density: object) -> npt.NDArray[np.float32]:
+def _beside(given: object, name: str, density: npt.NDArray[np.float32]) -> npt.NDArray[np.float32] | None:
+    """Return an array that must lie voxel by voxel beside the density."""
+    if given is None:
+        return None
+    array = real_array(given, name)
+    if array.shape != density.shape or count_not_finite(array):
+        raise SafeguardError(
+            f"The regularizer's {name} must be finite and of its density's shape {density.shape}; it is of shape "
+            f"{array.shape}."
+        )
+    return array
+
+
+def _curve(given: object, density: npt.NDArray[np.float32]) -> npt.NDArray[np.float64] | None:
+    """Return a curve over Fourier shells."""
+    if given is None:
+        return None
+    curve, shells = np.asarray(given, dtype=np.float64), len(density) // 2 + 1
+    if curve.shape != (shells,) or not np.isfinite(curve).all():
+        raise SafeguardError(
+            f"The regularizer's half_map_fsc must be {shells} finite numbers; it is of shape {curve.shape}."
+        )
+    return curve
+
+
+def real_array(given: object, name: str = "density") -> npt.NDArray[np.float32]:
     """Return an array of real numbers as float32.
 
     Raises
     ------
     SafeguardError : it holds complex numbers, whose imaginary part would be lost, or no numbers at all.
     """
-    array = np.asarray(density)
+    array = np.asarray(given)
     if np.iscomplexobj(array):
-        raise SafeguardError("The regularizer returned complex numbers; a density is real.")
+        raise SafeguardError(f"The regularizer returned complex numbers; its {name} must be real.")
     if array.dtype.kind not in "fiub":
-        raise SafeguardError(f"The regularizer returned {array.dtype} values; a density is an array of numbers.")
+        raise SafeguardError(
+            f"The regularizer returned {array.dtype} values; its {name} must be an array of numbers."
+        )
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as such
         return array.astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.call import publishing
-from extrecon.call.choice import load_choice
+from extrecon.call.choice import Choice, choose
 from extrecon.call.current import Call
 from extrecon.call.halves import HalfExchange, exchange_folder
 from extrecon.call.limits import FIRST_STAGE
@@ -18,34 +18,33 @@ from extrecon.call.masks import MASK_MADE, find_mask
 from extrecon.call.plugin import run_plugin
 from extrecon.call.randomness import seed_of
 from extrecon.call.safeguards import check_values, guard
+from extrecon.call.treatment import Wishes, declared_treatment, treat
 from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap, read_map
 from extrecon.record import Record
 from extrecon.regularizer import Context, Regularized, Regularizer
 
+_AS_DECLARED = Wishes()
 
-def load_regularizer(call: Call) -> tuple[Regularizer, Context]:
+
+def load_regularizer(call: Call) -> tuple[Choice, Context]:
     """Return the chosen regularizer, named in the record, and what it may know without a mask and the other half.
 
     Raises
     ------
-    UsageError, RegularizerError : as `load_choice`.
+    UsageError, RegularizerError : as `choose`.
     """
-    regularizer, settings = load_choice(call.options)
-    call.record.regularizer = {
-        "name": call.regularizer_name,
-        "version": regularizer.version,
-        "settings": settings,
-    }
+    choice = choose(call.regularizer_name, call.options.settings)
+    call.record.regularizer = choice.described()
     context = Context(
-        settings=settings,
+        settings=choice.settings,
         half_map_fsc=call.job.half_map_fsc,
         particle_diameter_angstrom=call.job.particle_diameter_angstrom or call.state.particle_diameter_angstrom,
         inside_refinement=True,
         compute=call.compute,
         progress=call.progress,
     )
-    return regularizer, context
+    return choice, context
 
 
 def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -58,7 +57,8 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     """
     record = call.record
     with call.stage(FIRST_STAGE):
-        regularizer, context = load_regularizer(call)
+        choice, context = load_regularizer(call)
+    regularizer = choice.regularizer
     if call.pixel_size_angstrom is None:
         raise RegularizerError("the pixel size is unknown: neither the STAR file nor the model file tells it.")
     half_map = HalfMap(plain, call.pixel_size_angstrom)
@@ -77,8 +77,8 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
         record.warnings.append(f"{call.regularizer_name} uses no mask: {call.options.text('mask')} was not read")
     if regularizer.needs_both_halves:
         with _other_half(call, half_map) as other:
-            return _with_safeguards(call, half_map, regularizer, replace(context, other_half=other))
-    return _with_safeguards(call, half_map, regularizer, context)
+            return _with_safeguards(call, half_map, choice, replace(context, other_half=other))
+    return _with_safeguards(call, half_map, choice, context)
 
 
 @contextmanager
@@ -103,14 +103,13 @@ def _other_half(call: Call, half_map: HalfMap) -> Iterator[HalfMap]:
         yield other
 
 
-def _with_safeguards(
-    call: Call, half_map: HalfMap, regularizer: Regularizer, context: Context
-) -> npt.NDArray[np.float32]:
+def _with_safeguards(call: Call, half_map: HalfMap, choice: Choice, context: Context) -> npt.NDArray[np.float32]:
     call.progress(f"regularize with {call.regularizer_name}", 0.0)
     outcome = regularize_safely(
         half_map,
-        regularizer,
+        choice.regularizer,
         context,
+        choice.wishes,
         shell_scale=call.options.flag("shell_scale"),
         fsc_cutoff=call.options.flag("fsc_cutoff"),
         seed=seed_of(call.job.stem.name),
@@ -126,26 +125,28 @@ def regularize_safely(
     half_map: HalfMap,
     regularizer: Regularizer,
     context: Context,
+    wishes: Wishes = _AS_DECLARED,
     *,
     shell_scale: bool,
     fsc_cutoff: bool,
     seed: int,
     record: Record,
 ) -> Regularized:
-    """Run a regularizer and the safeguards; tell the record what both did.
+    """Run a regularizer, treat its density, and have the safeguards judge; tell the record what they did.
+
+    Parameters
+    ----------
+    wishes : what the user wants done with the density, by default what the regularizer declares
+    shell_scale, fsc_cutoff : see `guard`
+    seed : of the regularizer's random numbers
 
     Raises
     ------
     SafeguardError : the map was not safe.
     Exception : whatever the regularizer raised.
     """
-    record.seed = seed
-    with record.stage("regularize"):
-        regularized = run_plugin(regularizer, half_map, context, seed)
-    record.facts = dict(regularized.facts)
-    record.warnings += regularized.warnings
+    regularized = regularize_and_treat(half_map, regularizer, context, wishes, seed=seed, record=record)
     with record.stage("safeguards"):
-        check_values(regularized.density, half_map.density)
         if np.array_equal(regularized.density, half_map.density):
             record.safeguards = {"unchanged": True}
             return regularized
@@ -161,3 +162,34 @@ def regularize_safely(
     record.safeguards = guarded.facts
     record.warnings += guarded.warnings
     return replace(regularized, density=guarded.density)
+
+
+def regularize_and_treat(
+    half_map: HalfMap,
+    regularizer: Regularizer,
+    context: Context,
+    wishes: Wishes = _AS_DECLARED,
+    *,
+    seed: int,
+    record: Record,
+) -> Regularized:
+    """Run a regularizer and blend its density with the half-map, flatten its solvent; tell the record.
+
+    Raises
+    ------
+    SafeguardError : the density has another shape, or values that are not finite.
+    Exception : whatever the regularizer raised.
+    """
+    record.seed = seed
+    with record.stage("regularize"):
+        regularized = run_plugin(regularizer, half_map, context, seed)
+    record.facts = dict(regularized.facts)
+    record.warnings += regularized.warnings
+    check_values(regularized.density, half_map.density)
+    confidence = regularized.confidence()
+    if confidence is not None:
+        regularized = replace(regularized, maps={"confidence": confidence, **regularized.maps})
+    wanted = wishes.over(declared_treatment(regularizer, inside_refinement=context.inside_refinement))
+    with record.stage("treatment"):
+        density, record.treatment = treat(regularized, half_map, context, wanted)
+    return replace(regularized, density=density)

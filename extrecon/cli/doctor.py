@@ -391,7 +391,7 @@ def _readiness(what: str, plugin: Any) -> Finding:
     from extrecon.regularizer import Regularizer
 
     try:
-        read = plugin.prepare() if isinstance(plugin, Regularizer) else ()
+        read = plugin.prepare(plugin.settings_type()) if isinstance(plugin, Regularizer) else ()
     except ExtreconError as error:
         return Finding(what, "bad", str(error), "reinstall the package that brings it")
     weights = f", has read {', '.join(str(path) for path in read)}" if read else ""

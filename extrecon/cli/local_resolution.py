@@ -26,8 +26,9 @@ from extrecon.fourier.compute import compute_for
 from extrecon.maps import read_map, write_map
 from extrecon.maps.agreement import check_halves
 from extrecon.record import Record, record_path
-from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolutionMethod, load, settings_for
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolutionMethod, load
 from extrecon.relion.search import SearchState
+from extrecon.settings import as_typed, read_settings
 
 
 def command(
@@ -50,7 +51,7 @@ def command(
     Writes DIR/local_resolution.mrc (Å, 0 outside), further maps of the method, and a record beside it.
     """
     plugin: LocalResolutionMethod = load(method, LOCAL_RESOLUTION_GROUP)
-    settings = settings_for(plugin.parameters, settings_from(set_), f"The method {method}")
+    settings = read_settings(plugin.settings_type, settings_from(set_), f"The method {method}")
     target = output / "local_resolution.mrc"
     inputs = [path for path in (first, second, mask) if path is not None]
     refuse_to_overwrite([target], overwrite=overwrite, inputs=inputs)
@@ -73,7 +74,7 @@ def command(
     record = Record(input=str(first), outcome="measured", reason="local resolution, asked for on the command line")
     record.mask, record.device = told, compute.name
     record.box, record.pixel_size_angstrom = half_map.box, half_map.pixel_size_angstrom
-    record.regularizer = {"name": method, "version": plugin.version, "settings": settings}
+    record.regularizer = {"name": method, "version": plugin.version, "settings": as_typed(settings)}
     with progress_bar() as progress, record.stage("local resolution"):
         context = Context(settings=settings, mask=mask_values, other_half=other, compute=compute, progress=progress)
         estimate = plugin.estimate(half_map, context)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import typer
 
+from extrecon.call.choice import Choice, choose
 from extrecon.call.masks import MASK_MADE, find_mask
 from extrecon.call.publishing import write_plugin_maps
 from extrecon.call.randomness import seed_of
@@ -34,7 +35,7 @@ from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.maps.agreement import check_halves
 from extrecon.maps.mrc import read_companion
 from extrecon.record import Record, record_path
-from extrecon.regularizer import Context, Regularized, Regularizer, load, settings_for
+from extrecon.regularizer import Context, Regularized, Regularizer
 from extrecon.relion.search import SearchState
 
 
@@ -42,8 +43,7 @@ from extrecon.relion.search import SearchState
 class _Work:
     """What both half-maps share."""
 
-    regularizer: Regularizer
-    settings: dict[str, Any]
+    choice: Choice
     mask: Path | None
     rescale_mask: bool
     trust_headers: bool
@@ -54,6 +54,11 @@ class _Work:
     compute: Compute
     pictures: bool
     notes: tuple[str, ...]
+
+    @property
+    def regularizer(self) -> Regularizer:
+        """The regularizer that was chosen."""
+        return self.choice.regularizer
 
 
 def command(
@@ -93,8 +98,7 @@ def command(
         raise UsageError(f"Both half-maps are named {first.stem}: their results would have one name.")
     if fsc_cutoff and second is None:
         raise UsageError("--fsc-cutoff needs both half-maps: their FSC tells where to cut.")
-    plugin: Regularizer = load(regularizer)
-    settings = settings_for(plugin.parameters, settings_from(set_), f"The regularizer {regularizer}")
+    choice = choose(regularizer, settings_from(set_))
     targets = [output / f"{path.stem}_{regularizer}.mrc" for path in inputs]
     written = targets + [target.with_suffix(".png") for target in targets if pictures]
     others = [path for path in (mask, local_resolution) if path is not None]
@@ -105,8 +109,7 @@ def command(
     fsc = _half_map_fsc(maps, compute)
     prepare_folder(output)
     work = _Work(
-        plugin,
-        settings,
+        choice,
         mask,
         rescale_mask,
         pixel_size is None,
@@ -138,13 +141,13 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     record.device = work.compute.name
     record.warnings += [*half_map.notes, *work.notes]
     name = work.regularizer.name
-    record.regularizer = {"name": name, "version": work.regularizer.version, "settings": work.settings}
+    record.regularizer = work.choice.described()
     mask_values = _mask(half_map, record, work)
     resolution = _local_resolution(path, half_map, work)
     record.warnings += resolution.notes if resolution is not None else ()
     with progress_bar() as progress:
         context = Context(
-            settings=work.settings,
+            settings=work.choice.settings,
             mask=mask_values,
             mask_is_made=record.mask == MASK_MADE,
             local_resolution=None if resolution is None else resolution.density,
@@ -201,10 +204,16 @@ def _local_resolution(path: Path, half_map: HalfMap, work: _Work) -> HalfMap | N
 
 def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record, work: _Work) -> Regularized:
     switches = {"shell_scale": work.shell_scale, "fsc_cutoff": work.fsc_cutoff}
-    record.options = {**switches, "set": dict(work.settings)}
+    record.options = {**switches, "set": work.choice.described()["settings"]}
     try:
         return regularize_safely(
-            half_map, work.regularizer, context, **switches, seed=seed_of(path.name), record=record
+            half_map,
+            work.regularizer,
+            context,
+            work.choice.wishes,
+            **switches,
+            seed=seed_of(path.name),
+            record=record,
         )
     except ExtreconError:
         raise

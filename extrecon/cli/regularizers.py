@@ -9,17 +9,18 @@ import typer
 from rich.markdown import Markdown
 from rich.table import Table
 
+from extrecon.call.treatment import Wishes
 from extrecon.cli.console import console
 from extrecon.errors import RegularizerError
 from extrecon.regularizer import (
     LOCAL_RESOLUTION_GROUP,
     REGULARIZER_GROUP,
     LocalResolutionMethod,
-    Parameter,
     Regularizer,
     available,
     load,
 )
+from extrecon.settings import Parameter, parameters_of
 
 
 def command(
@@ -53,10 +54,20 @@ def _show_one(name: str) -> None:
     groups = [group for group in (REGULARIZER_GROUP, LOCAL_RESOLUTION_GROUP) if name in available(group)]
     plugin: Regularizer | LocalResolutionMethod = load(name, groups[0] if groups else REGULARIZER_GROUP)
     console.print(f"[bold]{name}[/] {plugin.version}: {plugin.summary}", highlight=False)
-    if plugin.parameters:
-        console.print(_parameter_table(plugin.parameters))
+    parameters = parameters_of(plugin.settings_type)
+    if parameters:
+        console.print(_parameter_table(parameters))
     else:
         console.print("It has no parameters.")
+    if isinstance(plugin, Regularizer):
+        console.print("What extrecon does with its density (auto: as the regularizer declares):", highlight=False)
+        console.print(_parameter_table(parameters_of(Wishes)))
+        for where, treatment in (
+            ("inside refinement", plugin.treatment_inside_refinement),
+            ("by `extrecon regularize`", plugin.treatment),
+        ):
+            declared = ", ".join(f"{key} {word}" for key, word in vars(treatment).items())
+            console.print(f"It declares, {where}: {declared}.", highlight=False)
     if isinstance(plugin, Regularizer) and (card := plugin.card()):
         console.print(Markdown(card))
 

@@ -110,8 +110,9 @@ class WarmProcess:
             if name not in self._loaded:
                 self._loaded[name] = load(name)
             if prepare and name not in self._prepared:
+                plugin = self._loaded[name]
                 with _one_thread():
-                    self._files += [Path(path) for path in self._loaded[name].prepare()]
+                    self._files += [Path(path) for path in plugin.prepare(plugin.settings_type())]
                 keep(name, self._loaded[name])
                 self._prepared.add(name)
         self._tell_ready()

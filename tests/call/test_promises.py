@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from extrecon.call import safeguards
 from extrecon.call.alignment import compare_orientations, lay_out, measure_rotation
-from extrecon.call.plugin import real_density
+from extrecon.call.plugin import real_array
 from extrecon.call.safeguards import Guarded, guard
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
@@ -66,22 +66,22 @@ def with_other_phases(density: Volume, share: float) -> Volume:
 
 def test_real() -> None:
     density = plain_map()
-    assert real_density(density.astype(np.float64)).dtype == np.float32
-    assert np.array_equal(real_density(np.arange(8)), np.arange(8))
+    assert real_array(density.astype(np.float64)).dtype == np.float32
+    assert np.array_equal(real_array(np.arange(8)), np.arange(8))
     for wrong, told in ((density + 0j, "complex numbers"), (np.array(["1.0"]), "array of numbers")):
         with pytest.raises(SafeguardError, match=told):
-            real_density(wrong)
+            real_array(wrong)
 
 
 def test_finite_as_float32() -> None:
     plain = plain_map()
     largest = plain.astype(np.float64)
     largest[0, 0, 0] = 1e38
-    assert np.isfinite(real_density(largest)).all()
+    assert np.isfinite(real_array(largest)).all()
     for value in (1e39, np.inf, np.nan):
         largest[0, 0, 0] = value
         with pytest.raises(SafeguardError, match=r"1 of 64000 values that are NaN or infinite"):
-            guarded(real_density(largest), plain)
+            guarded(real_array(largest), plain)
 
 
 def test_the_same_shape() -> None:
@@ -93,7 +93,7 @@ def test_the_same_shape() -> None:
 def test_not_empty() -> None:
     plain = plain_map()
     assert guarded(2e-12 * plain, plain).density.max() == pytest.approx(plain.max(), rel=0.2)
-    for empty in (0.5e-12 * plain, real_density(1e-60 * plain.astype(np.float64)), np.zeros_like(plain)):
+    for empty in (0.5e-12 * plain, real_array(1e-60 * plain.astype(np.float64)), np.zeros_like(plain)):
         with pytest.raises(SafeguardError, match="empty map"):
             guarded(empty, plain)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,8 @@ import numpy as np
 import scipy.ndimage
 
 from extrecon.maps import HalfMap
-from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
+from extrecon.regularizer import Context, Regularized, Regularizer
+from extrecon.settings import setting
 
 
 class _Plugin(Regularizer):
@@ -25,15 +27,23 @@ class _Plugin(Regularizer):
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class SmoothSettings:
+    sigma: float = setting(0.7, "Width.", unit="px", minimum=0.0, maximum=9.0)
+
+
+@dataclass(frozen=True)
+class CodeSettings:
+    do: str = setting("", "Python code")
+
+
 class Smooth(_Plugin):
     """A real one: smooths, at 1e8 times the grey scale, and keeps what it took away."""
 
-    parameters: ClassVar[Sequence[Parameter]] = (
-        Parameter("sigma", 0.7, "Width.", unit="px", minimum=0.0, maximum=9.0),
-    )
+    settings_type: ClassVar[type[Any]] = SmoothSettings
 
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
-        smooth = scipy.ndimage.gaussian_filter(half_map.density, float(context.settings["sigma"]), mode="wrap")
+        smooth = scipy.ndimage.gaussian_filter(half_map.density, context.settings.sigma, mode="wrap")
         return Regularized(1e8 * smooth, {"told": 1}, {"removed": half_map.density - smooth}, ["smoothed"])
 
 
@@ -77,7 +87,7 @@ class Torch(_Plugin):
     def __init__(self) -> None:
         self._layer: Any = None
 
-    def prepare(self) -> Sequence[Path]:
+    def prepare(self, settings: Any) -> Sequence[Path]:
         import torch
 
         torch.manual_seed(1)
@@ -90,7 +100,7 @@ class Torch(_Plugin):
         import torch
 
         if self._layer is None:
-            self.prepare()
+            self.prepare(None)
         with torch.no_grad():
             smooth = self._layer(torch.from_numpy(half_map.density)[None, None]).mean(dim=(0, 1))
         return Regularized(smooth.numpy(), {"threads": torch.get_num_threads()})
@@ -163,7 +173,7 @@ class Weighted(_Plugin):
         self._weight: float | None = None
         self._prepared_by = 0
 
-    def prepare(self) -> Sequence[Path]:
+    def prepare(self, settings: Any) -> Sequence[Path]:
         path = Path(__file__).with_name("weights.txt")
         self._weight = float(path.read_text())
         self._prepared_by = os.getpid()
@@ -172,7 +182,7 @@ class Weighted(_Plugin):
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         warm = self._weight is not None
         if not warm:
-            self.prepare()
+            self.prepare(None)
         return Regularized(half_map.density, {"weight": self._weight, "warm": warm, "by": self._prepared_by})
 
 
@@ -187,7 +197,7 @@ class Masked(_Plugin):
 class Does(_Plugin):
     """Does what it is told, with half-map h, its density d, context c, and itself; leaves its answer in r."""
 
-    parameters: ClassVar[Sequence[Parameter]] = (Parameter("do", "", "Python code"),)
+    settings_type: ClassVar[type[Any]] = CodeSettings
 
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         names: dict[str, Any] = {
@@ -200,7 +210,7 @@ class Does(_Plugin):
             "self": self,
             "smooth": lambda d: scipy.ndimage.gaussian_filter(d, 0.7, mode="wrap"),
         }
-        exec(str(context.settings["do"]), names)
+        exec(context.settings.do, names)
         answer: Regularized = names["r"]
         return answer
 

@@ -14,9 +14,8 @@ import scipy.ndimage
 import torch
 from extrecon_regularizers.cnn import weights
 from extrecon_regularizers.cnn.apply import apply_network, tile_starts, tile_weight
-from extrecon_regularizers.cnn.beyond import last_agreed_shell
 from extrecon_regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
-from extrecon_regularizers.cnn.regularizer import Cnn, share_of_signal, trust
+from extrecon_regularizers.cnn.regularizer import Cnn, CnnSettings, share_of_signal
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import (
     resolution,
@@ -34,7 +33,9 @@ from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask, soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation, power
 from extrecon.maps import HalfMap
-from extrecon.regularizer import Context, Setting, load, settings_for
+from extrecon.regularizer import Context, load
+from extrecon.settings import Setting, read_settings
+from tests.regularizers.treated import treated
 
 Volume = npt.NDArray[np.float32]
 Curve = npt.NDArray[np.float64]
@@ -66,15 +67,17 @@ class Case:
         return float(self.correlation(density)[1 : last + 1].mean())
 
     def context(self, given: dict[str, Setting] | None = None, *, inside: bool = False) -> Context:
-        settings = settings_for(Cnn.parameters, given or {}, "cnn")
+        settings = read_settings(Cnn.settings_type, given or {}, "cnn")
         return Context(settings, half_map_fsc=self.fsc, inside_refinement=inside, compute=cpu(1))
 
     def regularized(
         self, density: Volume, given: dict[str, Setting] | None = None, *, inside: bool = False
     ) -> Volume:
         half_map = HalfMap(density, self.pixel_size)
-        result = Cnn().regularize(half_map, self.context(given, inside=inside)).density
-        return np.asarray(result, dtype=np.float32)
+        own = {key: value for key, value in (given or {}).items() if key == "weights"}
+        wishes = {key: str(value) for key, value in (given or {}).items() if key not in own}
+        found, _ = treated(Cnn(), half_map, self.context(own, inside=inside), **wishes)
+        return np.asarray(found.density, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +240,8 @@ def test_shells_of_pure_noise_stay_without_signal(case: Case) -> None:
         amount = 0.05 * np.linalg.norm(signal) / np.linalg.norm(noise)
         density = case.shells.density(signal + noise * amount)
         fsc = np.where(low > 0, case.fsc, 0.0)
-        context = Context(settings_for(Cnn.parameters, {}, "cnn"), half_map_fsc=fsc, compute=cpu(1))
-        result = Cnn().regularize(HalfMap(density, case.pixel_size), context).density
+        context = Context(read_settings(Cnn.settings_type, {}, "cnn"), half_map_fsc=fsc, compute=cpu(1))
+        result = treated(Cnn(), HalfMap(density, case.pixel_size), context)[0].density
         guarded = guard(
             result, density, half_map_fsc=fsc, shell_scale=True, fsc_cutoff=True, bound_gain=True, compute=cpu(1)
         )
@@ -260,9 +263,9 @@ def test_beyond_a_shell_of_random_phases_the_halves_do_not_agree(case: Case) -> 
         case.shells.scale(signal, low)
         case.shells.scale(noise, (1.0 - low) * rms[0] / np.maximum(rms[1], 1e-9))
         density = case.shells.density(signal + noise)
-        context = Context(settings_for(Cnn.parameters, {}, "cnn"), half_map_fsc=low, compute=cpu(1))
-        result = Cnn().regularize(HalfMap(density, case.pixel_size), context)
-        assert result.facts["network_to_shell"] == cut
+        context = Context(read_settings(Cnn.settings_type, {}, "cnn"), half_map_fsc=low, compute=cpu(1))
+        result, done = treated(Cnn(), HalfMap(density, case.pixel_size), context)
+        assert done["last_agreed_shell"] == cut
         found.append(case.shells.spectrum(np.asarray(result.density, dtype=np.float32)))
     agreement = fourier_shell_correlation(found[0], found[1], case.shells)
     assert agreement[1 : cut + 1].min() > 0.95
@@ -270,19 +273,9 @@ def test_beyond_a_shell_of_random_phases_the_halves_do_not_agree(case: Case) -> 
     assert np.abs(agreement[cut + 2 :].mean()) < 0.03
 
 
-def test_agreement_by_chance_does_not_count() -> None:
-    shells = Shells(64, cpu(1))
-    pairs = np.random.default_rng(3).standard_normal((2, 64, 64, 64), dtype=np.float32)
-    noise = fourier_shell_correlation(shells.spectrum(pairs[0]), shells.spectrum(pairs[1]), shells)
-    assert last_agreed_shell(noise) < 8
-    falling = np.exp(-np.arange(33) / 6.0)
-    assert last_agreed_shell(falling) == 21  # exp(-22 / 6) = 0.02556 is under 2 / √(4π 22²) = 0.02564
-    assert last_agreed_shell(np.ones(33)) == 32
-
-
 def test_noise_alone_is_refused() -> None:
     noise = np.random.default_rng(1).standard_normal((48,) * 3).astype(np.float32)
-    context = Context(settings_for(Cnn.parameters, {}, "cnn"), half_map_fsc=np.zeros(25), compute=cpu(1))
+    context = Context(read_settings(Cnn.settings_type, {}, "cnn"), half_map_fsc=np.zeros(25), compute=cpu(1))
     with pytest.raises(RegularizerError, match="Fourier shells hold signal"):
         Cnn().regularize(HalfMap(noise, 3.0), context)
 
@@ -291,7 +284,7 @@ def test_the_solvent_tells_the_share_of_signal() -> None:
     rng = np.random.default_rng(2)
     ball = soft_sphere(64, 14.0) * (1 + 2 * rng.standard_normal((64,) * 3))
     density = (ball + 0.3 * rng.standard_normal(ball.shape)).astype(np.float32)
-    context = Context(settings_for(Cnn.parameters, {}, "cnn"), compute=cpu(1))
+    context = Context(read_settings(Cnn.settings_type, {}, "cnn"), compute=cpu(1))
     share = share_of_signal(HalfMap(density, 3.0), context)
     assert share[1:20].mean() > 0.5
     shells = Shells(64, cpu(1))
@@ -301,7 +294,7 @@ def test_the_solvent_tells_the_share_of_signal() -> None:
 
 
 def test_confidence_is_high_on_the_particle_and_low_outside(case: Case) -> None:
-    result = Cnn().regularize(HalfMap(case.half, case.pixel_size), case.context())
+    result, _ = treated(Cnn(), HalfMap(case.half, case.pixel_size), case.context())
     confidence = result.maps["confidence"]
     inside = case.truth > np.percentile(case.truth, 98)
     assert confidence.min() >= 0
@@ -313,10 +306,6 @@ def test_voxels_unlike_those_of_the_training_are_told(case: Case) -> None:
     known, coarse = (Cnn().regularize(HalfMap(case.half, size), case.context()) for size in (case.pixel_size, 5.4))
     assert list(known.warnings) == []
     assert "5.4 Å" in coarse.warnings[0]
-
-
-def test_trust_is_the_share_of_the_squares() -> None:
-    assert np.allclose(trust(np.array([1.0, 1.0, 0.0]), np.array([0.0, 1.0, 2.0])), [1.0, 0.5, 0.0])
 
 
 # --- weights
@@ -360,7 +349,7 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 
 def test_weights_loaded_ahead_of_time_give_the_same_map(case: Case) -> None:
     prepared = Cnn()
-    assert list(prepared.prepare()) == [weights.folder() / weights.SHIPPED]
+    assert list(prepared.prepare(CnnSettings())) == [weights.folder() / weights.SHIPPED]
     half_map = HalfMap(case.half, case.pixel_size)
     first, second = (each.regularize(half_map, case.context()).density for each in (prepared, Cnn()))
     assert np.array_equal(first, second)
@@ -371,9 +360,8 @@ def test_the_regularizer_is_found_by_its_name() -> None:
 
 
 def test_where_the_halves_agree_fully_the_fsc_blend_keeps_the_half_map(case: Case) -> None:
-    settings = settings_for(Cnn.parameters, {"blend": "fsc"}, "cnn")
-    sure = Context(settings, half_map_fsc=np.ones_like(case.fsc), compute=cpu(1))
-    result = Cnn().regularize(HalfMap(case.half, case.pixel_size), sure).density
+    sure = Context(CnnSettings(), half_map_fsc=np.ones_like(case.fsc), compute=cpu(1))
+    result = treated(Cnn(), HalfMap(case.half, case.pixel_size), sure, blend="fsc")[0].density
     assert relative(result, case.half) < 1e-5
 
 
@@ -386,12 +374,11 @@ def test_the_solvent_is_flattened_inside_refinement_alone(case: Case) -> None:
 
 
 def test_the_confidence_blend_lies_between_both_maps(case: Case) -> None:
-    context = case.context({"blend": "confidence"})
-    found = Cnn().regularize(HalfMap(case.half, case.pixel_size), context)
+    found, done = treated(Cnn(), HalfMap(case.half, case.pixel_size), case.context(), blend="confidence")
     whole = case.regularized(case.half)
     expected = case.half + found.maps["confidence"] * (whole - case.half)
     ours, theirs = (case.shells.spectrum(np.asarray(density, np.float32)) for density in (found.density, expected))
-    within = (np.arange(case.shells.count) < found.facts["network_to_shell"]).astype(float)
+    within = (np.arange(case.shells.count) < done["last_agreed_shell"]).astype(float)
     for spectrum in (ours, theirs):
         case.shells.scale(spectrum, within)
     # Not equal: what stands beyond is exchanged after the blend, and confidence mixes shells.

@@ -18,7 +18,8 @@ from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import TorchCompute, cpu
 from extrecon.maps import HalfMap, read_map
-from extrecon.regularizer import Context, Setting, settings_for
+from extrecon.regularizer import Context
+from extrecon.settings import Setting, read_settings
 
 Volume = npt.NDArray[np.float64]
 
@@ -83,7 +84,9 @@ def regions(box: int, pixel: float, noise: float = 0.1) -> tuple[Volume, Volume]
 
 
 def context(given: dict[str, Setting] | None = None, **known: Any) -> Context:
-    return Context(settings_for(LocalDeblur.parameters, given or {}, "localdeblur"), **{"compute": cpu(1), **known})
+    return Context(
+        read_settings(LocalDeblur.settings_type, given or {}, "localdeblur"), **{"compute": cpu(1), **known}
+    )
 
 
 def distance(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:

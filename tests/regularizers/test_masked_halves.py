@@ -14,7 +14,8 @@ from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps import HalfMap
 from extrecon.maps.solvent import constant_share, inscribed_sphere
-from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, load, settings_for
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, load
+from extrecon.settings import read_settings
 from tests.jobs import blobs
 
 BOX, PIXEL = 40, 2.5
@@ -36,7 +37,7 @@ def half(number: int, masked: bool, level: float = 0.0, around: float = 0.0) -> 
 
 
 def context(of: Any, **known: Any) -> Context:
-    return Context(settings_for(of.parameters, {}, of.name), **{"compute": cpu(1), "mask": mask(), **known})
+    return Context(read_settings(of.settings_type, {}, of.name), **{"compute": cpu(1), "mask": mask(), **known})
 
 
 @pytest.mark.parametrize(("level", "around"), [(0.0, 0.0), (0.03, 0.0), (0.0, 1e-4)])

@@ -18,13 +18,14 @@ from extrecon_regularizers.localdeblur.noise import noise_level, sorted_value
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import TorchCompute, cpu
 from extrecon.maps import HalfMap, read_map
-from extrecon.regularizer import Context, Setting, settings_for
+from extrecon.regularizer import Context
+from extrecon.settings import Setting, read_settings
 
 Volume = npt.NDArray[np.float64]
 
 
 def context(given: dict[str, Setting] | None = None, **known: Any) -> Context:
-    return Context(settings_for(MonoRes.parameters, given or {}, "monores"), **{"compute": cpu(1), **known})
+    return Context(read_settings(MonoRes.settings_type, given or {}, "monores"), **{"compute": cpu(1), **known})
 
 
 def axes(box: int) -> tuple[Volume, Volume, Volume]:

@@ -28,7 +28,8 @@ from extrecon.fourier.lattice import Lattice
 from extrecon.fourier.masks import soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
-from extrecon.regularizer import Context, Regularized, Setting, load, settings_for
+from extrecon.regularizer import Context, Regularized, load
+from extrecon.settings import Setting, read_settings
 
 Volume = npt.NDArray[np.float32]
 BOX, PIXEL = 40, 2.0
@@ -58,7 +59,7 @@ MASK = soft_sphere(BOX, 0.3 * BOX)
 
 
 def run(density: Volume, given: dict[str, Setting] | None = None, **known: Any) -> Regularized:
-    context = Context(settings_for(Profile.parameters, given or {}, "profile"), **({"mask": MASK} | known))
+    context = Context(read_settings(Profile.settings_type, given or {}, "profile"), **({"mask": MASK} | known))
     return Profile().regularize(HalfMap(density, PIXEL), context)
 
 
@@ -98,7 +99,7 @@ def test_agrees_with_locscale(shared_fixtures: Path) -> None:
     half, mask = read_map(folder / "half1.mrc"), read_map(folder / "mask.mrc").density
     expected = read_map(folder / "locscale_half1_mm.mrc").density
     given: dict[str, Setting] = {"variant": "locscale", "stride": 1, "reference": str(folder / "ref_B50.mrc")}
-    context = Context(settings_for(Profile.parameters, given, "profile"), mask=mask)
+    context = Context(read_settings(Profile.settings_type, given, "profile"), mask=mask)
     found = Profile().regularize(half, context).density
     inside = mask >= 0.5
     assert np.linalg.norm((found - expected)[inside]) < 1e-5 * np.linalg.norm(expected[inside])

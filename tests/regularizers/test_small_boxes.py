@@ -9,7 +9,8 @@ from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps import HalfMap
-from extrecon.regularizer import Context, available, load, settings_for
+from extrecon.regularizer import Context, available, load
+from extrecon.settings import read_settings
 from tests.jobs import blobs
 
 PIXEL = 3.0
@@ -27,7 +28,7 @@ def test_a_small_box_works_or_is_told(name: str, box: int, inside: bool) -> None
     half_map = HalfMap((blobs(box) + noise).astype(np.float32), PIXEL)
     regularizer = load(name)
     given = Context(
-        settings_for(regularizer.parameters, {}, name),
+        read_settings(regularizer.settings_type, {}, name),
         mask=particle_mask(half_map),
         half_map_fsc=np.clip(np.linspace(1.2, 0.1, box // 2 + 1), 0, 1),
         inside_refinement=inside,

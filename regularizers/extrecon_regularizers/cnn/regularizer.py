@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,12 +15,10 @@ from extrecon.errors import RegularizerError
 from extrecon.fourier.masks import particle_mask, radius_px
 from extrecon.fourier.shells import Shells, cutoff_shell, power
 from extrecon.maps import HalfMap
-from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
-from extrecon.regularizer import Context, Parameter, Regularized, Regularizer, Setting
-from extrecon_regularizers.blend import blended, flattened
+from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
+from extrecon.settings import setting
 from extrecon_regularizers.cnn import weights
-from extrecon_regularizers.cnn.beyond import held_to_agreement, last_agreed_shell
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
 
@@ -47,64 +45,63 @@ class Denoised:
     facts: dict[str, Any]
 
 
-class Cnn(Regularizer):
+@dataclass(frozen=True)
+class CnnSettings:
+    """What users may choose."""
+
+    weights: str = setting("", "A safetensors file of one's own; empty for the weights that are shipped.")
+
+
+class Cnn(Regularizer[CnnSettings]):
     """A residual 3D U-Net that has seen simulated half-maps of many real structures."""
 
     name: ClassVar[str] = "cnn"
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "Denoises with a 3D U-Net trained on simulated half-maps of real structures"
-    parameters: ClassVar[Sequence[Parameter]] = (
-        Parameter("weights", "", "A safetensors file of one's own; empty for the weights that are shipped."),
-        Parameter(
-            "blend",
-            "all",
-            "The network's part: all, half, 1 - FSC of each shell (fsc), or its confidence in each voxel.",
-            choices=("all", "fsc", "half", "confidence"),
-        ),
-        Parameter(
-            "solvent",
-            "auto",
-            "flatten what the network sees no particle in, or keep it; auto: flatten inside refinement.",
-            choices=("auto", "flatten", "keep"),
-        ),
-    )
+    settings_type: ClassVar[type[Any]] = CnnSettings
+    treatment: ClassVar[Treatment] = Treatment(blend="all", beyond="half-map")
+    treatment_inside_refinement: ClassVar[Treatment] = Treatment("all", "flatten", "half-map")
 
     def __init__(self) -> None:
-        self._shipped: weights.Loaded | None = None
+        self._loaded: dict[str, weights.Loaded] = {}
 
-    def check(self, settings: Mapping[str, Setting]) -> None:
+    def check(self, settings: CnnSettings) -> None:
         """Refuse weights of the user's own that cannot be used; the shipped ones are not worth importing torch."""
-        if settings["weights"]:
-            weights.load(str(settings["weights"]))
+        if settings.weights:
+            weights.load(settings.weights)
 
-    def prepare(self) -> Sequence[Path]:
-        """Import torch and load the shipped weights, and return their file."""
+    def prepare(self, settings: CnnSettings) -> Sequence[Path]:
+        """Import torch and load the weights, and return their file."""
         importlib.import_module("extrecon_regularizers.cnn.apply")
-        self._shipped = weights.load()
-        return (self._shipped.path,)
+        self._loaded[settings.weights] = loaded = weights.load(settings.weights)
+        return (loaded.path,)
 
     def card(self) -> str:
         """Return the shipped weights' card."""
         return weights.card()
 
-    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
-        """Return ``half_map`` denoised, and how much each voxel can be trusted (0 to 1).
+    def regularize(self, half_map: HalfMap, context: Context[CnnSettings]) -> Regularized:
+        """Return what the network makes of ``half_map``, in the network's unit, and its expected error.
 
         Raises
         ------
         RegularizerError : weights that cannot be used, or a map without signal.
         """
         fsc, origin = _known_fsc(half_map, context)
-        own = str(context.settings["weights"])
-        loaded = weights.load(own) if own or self._shipped is None else self._shipped
+        own = context.settings.weights
+        loaded = self._loaded.get(own) or weights.load(own)
         denoised = denoise(half_map, fsc, loaded, context)
         facts = denoised.facts | {"weights": str(loaded.path), "weights_sha256": loaded.sha256, "fsc": origin}
-        confidence = trust(denoised.density, denoised.expected_error)
-        density, done = _finished(denoised.density, confidence, half_map, fsc, context)
         warnings = _beyond_training(half_map)
         if origin == _WITHOUT_FSC:
             warnings += _masked(half_map)
-        return Regularized(density, facts | done, {"confidence": confidence}, warnings)
+        return Regularized(
+            denoised.density,
+            facts,
+            warnings=warnings,
+            expected_error=denoised.expected_error,
+            half_map_fsc=fsc,
+        )
 
 
 def _beyond_training(half_map: HalfMap) -> list[str]:
@@ -139,39 +136,6 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
     return Denoised(
         resampled(density, half_map.box, threads), np.maximum(resampled(error, half_map.box, threads), 0.0), facts
     )
-
-
-def trust(density: FloatArray, expected_error: FloatArray) -> npt.NDArray[np.float32]:
-    """Return ρ² / (ρ² + ε²) of the network's density ρ and its expected error ε: 0 for none, 1 for full trust."""
-    square, error = np.square(density), np.square(expected_error)
-    found: npt.NDArray[np.float32] = (square / np.maximum(square + error, 1e-12)).astype(np.float32)
-    return found
-
-
-def _finished(
-    density: npt.NDArray[np.float32], confidence: FloatArray, half_map: HalfMap, fsc: Curve, context: Context
-) -> tuple[FloatArray, dict[str, Any]]:
-    """Blend the network's density with the half-map on its scale, flatten the solvent; say what was done.
-
-    Beyond the halves' agreement the half-map's own coefficients stand, or nothing in a flattened map.
-    """
-    inside = context.inside_refinement
-    blend = str(context.settings["blend"])
-    share = {"half": np.full(len(fsc), 0.5), "fsc": 1.0 - np.clip(fsc, 0.0, 1.0)}.get(blend, np.ones(len(fsc)))
-    mixed: FloatArray = blended(density, half_map.density, share, context.compute)
-    if blend == "confidence":
-        mixed = half_map.density + confidence * (mixed - half_map.density)
-    last = last_agreed_shell(fsc)
-    facts: dict[str, Any] = {"blend": blend, "network_to_shell": last, "solvent": "kept"}
-    solvent = str(context.settings["solvent"])
-    if solvent == "flatten" or (solvent == "auto" and inside):
-        seen = HalfMap(density, half_map.pixel_size_angstrom)
-        mask = particle_mask(seen, context.particle_diameter_angstrom)
-        mixed = flattened(mixed, mask)
-        facts |= {"solvent": "flattened", "mask_share": round(float(mask.mean()), 5)}
-    # Last, because the mask too carries what both halves share to finer shells.
-    beyond = half_map.density if facts["solvent"] == "kept" else None
-    return held_to_agreement(mixed, beyond, last, context.compute), facts
 
 
 def _known_fsc(half_map: HalfMap, context: Context) -> tuple[Curve, str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import ClassVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
-from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod, Parameter
+from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod
+from extrecon.settings import setting
 from extrecon_regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep, local_resolution
 
 _REFERENCE_STEP_ANGSTROM = 0.25
@@ -19,34 +19,34 @@ _AUTOMATIC_WORST_ANGSTROM = 20.0
 _FEWEST_SHELLS = 4
 
 
-class MonoRes(LocalResolutionMethod):
+@dataclass(frozen=True)
+class MonoResChoices:
+    """What users may choose."""
+
+    variant: str = setting(
+        "standard",
+        "standard keeps the level at Nyquist; xmipp reproduces the reference program, which never assigns it.",
+        choices=("standard", "xmipp"),
+    )
+    max_resolution: float = setting(0.0, "Worst resolution tested; 0 for automatic.", unit="Å", minimum=0.0)
+    min_resolution: float = setting(0.0, "Finest resolution tested; 0 for Nyquist.", unit="Å", minimum=0.0)
+    step: float = setting(0.25, "Distance between the resolutions tested.", unit="Å", minimum=0.05, maximum=10.0)
+    significance: float = setting(
+        0.95, "Fraction of the noise that a voxel's amplitude must exceed.", minimum=0.5, maximum=0.9999
+    )
+    gaussian: bool = setting(False, "Take the noise's quantile from its mean and standard deviation.")
+    noise_only_in_halves: bool = setting(False, "Trust the mask: leave none of its voxels out as solvent.")
+
+
+class MonoRes(LocalResolutionMethod[MonoResChoices]):
     """Local resolution by monogenic amplitudes (Vilas et al. 2018), of one map or of two halves."""
 
     name: ClassVar[str] = "monores"
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "Local resolution where the monogenic amplitude rises above the noise (MonoRes)"
-    parameters: ClassVar[Sequence[Parameter]] = (
-        Parameter(
-            "variant",
-            "standard",
-            "standard keeps the level at Nyquist; xmipp reproduces the reference program, which never assigns it.",
-            choices=("standard", "xmipp"),
-        ),
-        Parameter("max-resolution", 0.0, "Worst resolution tested; 0 for automatic.", "Å", minimum=0.0),
-        Parameter("min-resolution", 0.0, "Finest resolution tested; 0 for Nyquist.", "Å", minimum=0.0),
-        Parameter("step", 0.25, "Distance between the resolutions tested.", "Å", minimum=0.05, maximum=10.0),
-        Parameter(
-            "significance",
-            0.95,
-            "Fraction of the noise that a voxel's amplitude must exceed.",
-            minimum=0.5,
-            maximum=0.9999,
-        ),
-        Parameter("gaussian", False, "Take the noise's quantile from its mean and standard deviation."),
-        Parameter("noise-only-in-halves", False, "Trust the mask: leave none of its voxels out as solvent."),
-    )
+    settings_type: ClassVar[type[Any]] = MonoResChoices
 
-    def estimate(self, half_map: HalfMap, context: Context) -> LocalResolution:
+    def estimate(self, half_map: HalfMap, context: Context[MonoResChoices]) -> LocalResolution:
         """Return the local resolution of ``half_map``, or of the mean of it and ``context.other_half``.
 
         Raises
@@ -55,14 +55,14 @@ class MonoRes(LocalResolutionMethod):
         """
         volume, noise = _mean_and_noise(half_map, context.other_half)
         given = context.settings
-        xmipp = given["variant"] == "xmipp"
+        xmipp = given.variant == "xmipp"
         settings = MonoResSettings(
-            worst_angstrom=float(given["max-resolution"]) or automatic_worst(half_map, context),
-            finest_angstrom=float(given["min-resolution"]),
-            step_angstrom=float(given["step"]),
-            significance=float(given["significance"]),
-            gaussian=bool(given["gaussian"]),
-            refine_mask=not given["noise-only-in-halves"],
+            worst_angstrom=given.max_resolution or automatic_worst(half_map, context),
+            finest_angstrom=given.min_resolution,
+            step_angstrom=given.step,
+            significance=given.significance,
+            gaussian=given.gaussian,
+            refine_mask=not given.noise_only_in_halves,
             keep_nyquist=not xmipp,
         )
         if xmipp:

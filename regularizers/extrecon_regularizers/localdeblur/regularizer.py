@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,8 +11,8 @@ from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
-from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
-from extrecon_regularizers.blend import BLEND, blended, flattened, weights_from_fsc
+from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
+from extrecon.settings import setting
 from extrecon_regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
 from extrecon_regularizers.localdeblur.external import usable_resolution
 from extrecon_regularizers.localdeblur.method import automatic_worst, measure, single, sweep_facts, sweep_warnings
@@ -29,7 +28,37 @@ _SMALLEST_SHARE_OF_MASK = 0.15
 _SMALLEST_SHARE_OF_SPHERE = 0.02  # a rod ten times longer than thick fills 0.03 with the mask's margin
 
 
-class LocalDeblur(Regularizer):
+@dataclass(frozen=True)
+class LocalDeblurSettings:
+    """What users may choose."""
+
+    variant: str = setting(
+        "xmipp", "xmipp iterates as the reference program does, paper as published.", choices=("xmipp", "paper")
+    )
+    k_per_square_angstrom: float = setting(
+        0.0,
+        "Narrowness of the weights around the local resolution; 0 for automatic: 0.025, or 0.01 where "
+        "the median local resolution is worse than 6 Å.",
+        unit="1/Å²",
+        minimum=0.0,
+        maximum=10.0,
+        name="K",
+    )
+    step: float = setting(0.2, "Spacing of the filters.", unit="Å", minimum=0.05, maximum=1.0)
+    rounds: int = setting(
+        0, "Largest number of iterations; 0 for automatic: 50, or 3 inside refinement.", minimum=0, maximum=1000
+    )
+    step_size: float = setting(
+        0.0, "Step of the descent; 0 for automatic.", minimum=0.0, maximum=1000.0, name="lambda"
+    )
+    max_resolution: float = setting(0.0, "Worst local resolution measured; 0 for automatic.", unit="Å", minimum=0.0)
+    min_resolution: float = setting(0.0, "Finest local resolution measured; 0 for Nyquist.", unit="Å", minimum=0.0)
+    significance: float = setting(
+        0.95, "Fraction of the solvent's noise that local resolution must exceed.", minimum=0.5, maximum=0.9999
+    )
+
+
+class LocalDeblur(Regularizer[LocalDeblurSettings]):
     """Local-resolution-guided Wiener restoration (Ramírez-Aportela et al. 2020).
 
     Without a local-resolution map it measures one with MonoRes, on the same half-map and with the noise of its own
@@ -40,50 +69,10 @@ class LocalDeblur(Regularizer):
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "Sharpens each region to its local resolution (LocalDeblur, Ramírez-Aportela 2020)"
     uses_mask: ClassVar[bool] = True
-    parameters: ClassVar[Sequence[Parameter]] = (
-        Parameter(
-            "variant",
-            "xmipp",
-            "xmipp iterates as the reference program does, paper as published.",
-            choices=("xmipp", "paper"),
-        ),
-        Parameter(
-            "K",
-            0.0,
-            "Narrowness of the weights around the local resolution; 0 for automatic: 0.025, or 0.01 where "
-            "the median local resolution is worse than 6 Å.",
-            "1/Å²",
-            minimum=0.0,
-            maximum=10.0,
-        ),
-        Parameter("step", 0.2, "Spacing of the filters.", "Å", minimum=0.05, maximum=1.0),
-        Parameter(
-            "rounds",
-            0,
-            "Largest number of iterations; 0 for automatic: 50, or 3 inside refinement.",
-            minimum=0,
-            maximum=1000,
-        ),
-        Parameter("lambda", 0.0, "Step of the descent; 0 for automatic.", minimum=0.0, maximum=1000.0),
-        Parameter("max-resolution", 0.0, "Worst local resolution measured; 0 for automatic.", "Å", minimum=0.0),
-        Parameter("min-resolution", 0.0, "Finest local resolution measured; 0 for Nyquist.", "Å", minimum=0.0),
-        Parameter(
-            "significance",
-            0.95,
-            "Fraction of the solvent's noise that local resolution must exceed.",
-            minimum=0.5,
-            maximum=0.9999,
-        ),
-        BLEND,
-        Parameter(
-            "solvent",
-            "auto",
-            "flatten what lies outside the mask, or keep it; auto: flatten inside refinement.",
-            choices=("auto", "flatten", "keep"),
-        ),
-    )
+    settings_type: ClassVar[type[Any]] = LocalDeblurSettings
+    treatment_inside_refinement: ClassVar[Treatment] = Treatment("fsc", "flatten")
 
-    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+    def regularize(self, half_map: HalfMap, context: Context[LocalDeblurSettings]) -> Regularized:
         """Return ``half_map`` deblurred, the local resolution it was guided by, and how it went.
 
         Raises
@@ -99,7 +88,7 @@ class LocalDeblur(Regularizer):
         settings = _deblur_settings(context, quartiles[1])
         deblurred = _deblur(half_map, resolution, sigma_outside, settings, context)
         facts |= {
-            "variant": context.settings["variant"],
+            "variant": context.settings.variant,
             "K": settings.k_per_square_angstrom,
             "lambda": deblurred.step_size,
             "rounds": deblurred.rounds,
@@ -107,14 +96,14 @@ class LocalDeblur(Regularizer):
             "local_resolution_quartiles_angstrom": quartiles,
             **deblurred.facts,
         }
-        density, done = _finished(deblurred.density, half_map, context)
-        facts |= done
-        density = density.astype(half_map.density.dtype, copy=False)
+        density = deblurred.density.astype(half_map.density.dtype, copy=False)
         maps = {"local_resolution": resolution}
         return Regularized(density, facts, maps, [*warnings, *deblurred.warnings])
 
 
-def _resolution(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[str, Any], list[str]]:
+def _resolution(
+    half_map: HalfMap, context: Context[LocalDeblurSettings]
+) -> tuple[FloatArray, dict[str, Any], list[str]]:
     """Return the local resolution (Å, 0 outside), facts and warnings."""
     if context.local_resolution is not None:
         resolution, outside = usable_resolution(context.local_resolution, half_map, context.mask)
@@ -125,9 +114,9 @@ def _resolution(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[s
         )
     given = context.settings
     settings = MonoResSettings(
-        worst_angstrom=float(given["max-resolution"]) or automatic_worst(half_map, context),
-        finest_angstrom=float(given["min-resolution"]),
-        significance=float(given["significance"]),
+        worst_angstrom=given.max_resolution or automatic_worst(half_map, context),
+        finest_angstrom=given.min_resolution,
+        significance=given.significance,
     )
     sweep = measure(half_map, context, settings)
     if not (sweep.resolution_angstrom > 0).any():
@@ -140,7 +129,7 @@ def _resolution(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[s
     return sweep.resolution_angstrom.astype(np.float32), facts, sweep_warnings(sweep)
 
 
-def _check_standing_out(sweep: Sweep, half_map: HalfMap, context: Context) -> None:
+def _check_standing_out(sweep: Sweep, half_map: HalfMap, context: Context[LocalDeblurSettings]) -> None:
     """Refuse what noise alone would show: a speck, or the one voxel in twenty that MonoRes always keeps."""
     found = int((sweep.labels == SIGNAL).sum())
     in_mask = int((context.mask > 0.5).sum()) if context.mask is not None else 0
@@ -166,40 +155,22 @@ def _deblur_settings(context: Context, median_resolution: float) -> DeblurSettin
     given = context.settings
     is_coarse = median_resolution > _LOW_RESOLUTION_ANGSTROM
     return DeblurSettings(
-        k_per_square_angstrom=float(given["K"]) or (_LOW_RESOLUTION_K if is_coarse else _K),
-        step_angstrom=float(given["step"]),
-        rounds=int(given["rounds"]) or (_ROUNDS_IN_REFINEMENT if context.inside_refinement else _ROUNDS),
-        step_size=float(given["lambda"]),
+        k_per_square_angstrom=given.k_per_square_angstrom or (_LOW_RESOLUTION_K if is_coarse else _K),
+        step_angstrom=given.step,
+        rounds=given.rounds or (_ROUNDS_IN_REFINEMENT if context.inside_refinement else _ROUNDS),
+        step_size=given.step_size,
     )
 
 
-def _finished(density: FloatArray, half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[str, Any]]:
-    """Blend with the plain map and flatten the solvent, where asked for; also return what was done.
-
-    Raises
-    ------
-    RegularizerError : the solvent should be flattened, but there is no mask.
-    """
-    automatic = context.inside_refinement
-    blend, solvent = str(context.settings["blend"]), str(context.settings["solvent"])
-    facts: dict[str, Any] = {"blend": "none", "solvent": "kept"}
-    if blend == "fsc" or (blend == "auto" and automatic):
-        weights = weights_from_fsc(context.half_map_fsc, half_map.box // 2 + 1)
-        density = blended(density, half_map.density, weights, context.compute)
-        facts["blend"] = [round(float(weight), 4) for weight in weights]
-    if solvent == "flatten" or (solvent == "auto" and automatic and context.mask is not None):
-        if context.mask is None:
-            raise RegularizerError("solvent=flatten needs a mask: give --mask.")
-        density = flattened(density, context.mask)
-        facts["solvent"] = "flattened"
-    return density, facts
-
-
 def _deblur(
-    half_map: HalfMap, resolution: FloatArray, sigma_outside: float, settings: DeblurSettings, context: Context
+    half_map: HalfMap,
+    resolution: FloatArray,
+    sigma_outside: float,
+    settings: DeblurSettings,
+    context: Context[LocalDeblurSettings],
 ) -> Deblurred:
     pixel_size, compute, progress = half_map.pixel_size_angstrom, context.compute, context.progress
-    if context.settings["variant"] == "xmipp":
+    if context.settings.variant == "xmipp":
         settings = replace(
             settings,
             k_per_square_angstrom=single(settings.k_per_square_angstrom),

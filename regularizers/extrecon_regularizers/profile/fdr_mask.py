@@ -10,8 +10,7 @@ import scipy.ndimage
 from extrecon.errors import RegularizerError
 from extrecon.fourier.edges import falling_edge
 from extrecon.maps import HalfMap
-from extrecon.regularizer import Context, Regularized, Regularizer
-from extrecon_regularizers.blend import flattened
+from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon_regularizers.profile.confidence import CONFIDENCE, confidence_map
 
 _EDGE_PX = 4.0
@@ -25,9 +24,11 @@ class FdrMask(Regularizer):
     summary: ClassVar[str] = (
         "Flattens what does not rise above the noise (false discovery rate 1 %); writes the mask"
     )
+    treatment: ClassVar[Treatment] = Treatment(solvent="flatten")
+    treatment_inside_refinement: ClassVar[Treatment] = treatment
 
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:  # noqa: ARG002
-        """Return ``half_map`` with its solvent flattened, the confidence map, and the mask with a soft edge.
+        """Return ``half_map``, the mask with a soft edge outside of which its solvent is flattened, and both maps.
 
         Raises
         ------
@@ -41,4 +42,4 @@ class FdrMask(Regularizer):
             )
         mask = falling_edge(scipy.ndimage.distance_transform_edt(~core) / _EDGE_PX).astype(np.float32)
         facts = {"confident_share": round(float(core.mean()), 5)}
-        return Regularized(flattened(half_map.density, mask), facts, {"confidence": confidence, "mask": mask})
+        return Regularized(half_map.density, facts, {"confidence": confidence, "mask": mask}, mask=mask)

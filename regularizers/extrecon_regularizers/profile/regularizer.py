@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,8 +13,8 @@ from extrecon.fourier.lattice import Lattice, LatticeFactors
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
-from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
-from extrecon_regularizers.blend import BLEND, blended, flattened, weights_from_fsc
+from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
+from extrecon.settings import setting
 from extrecon_regularizers.profile import model_free
 from extrecon_regularizers.profile.average import KINDS
 from extrecon_regularizers.profile.confidence import CONFIDENCE, confidence_map
@@ -36,7 +35,34 @@ _STRIDE_SHARE = 8
 """An automatic stride is an eighth of the window, which stays within 1 % rms of exact windows."""
 
 
-class Profile(Regularizer):
+@dataclass(frozen=True)
+class ProfileSettings:
+    """What users may choose."""
+
+    reference: str = setting("", "Reference map on the same grid; none: average profiles.")
+    model: str = setting("", "Atomic model (PDB, mmCIF) in the map's frame, in place of a reference map.")
+    allow_reference: bool = setting(
+        False, "Permit a reference inside refinement, where particles are then aligned to what it knows."
+    )
+    profile: str = setting("mixed", "Average profile where there is no reference.", choices=KINDS)
+    variant: str = setting(
+        "sphere",
+        "sphere: round windows, all directions; locscale: cubes, as that program.",
+        choices=("sphere", "locscale"),
+    )
+    window: float = setting(25.0, "Width of the window.", unit="Å", minimum=5.0, maximum=200.0)
+    stride: int = setting(0, "Voxels between windows; 1 for exact, 0 for an eighth of the window.", minimum=0)
+    target_b: float = setting(
+        0.0, "B factor of the result without a reference; 0: 4 d² at resolution d.", unit="Å²", name="target-B"
+    )
+    mask: str = setting(
+        "auto",
+        "fdr: the map's own confidence mask; given: --mask or the like; auto: given if there is one.",
+        choices=("auto", "fdr", "given"),
+    )
+
+
+class Profile(Regularizer[ProfileSettings]):
     """Local amplitude scaling: each window's radial profile is brought to that of a reference, or of proteins.
 
     With a reference map or model as in LocScale (Jakobi et al., eLife 6, e27131, 2017). Without one the reference
@@ -47,34 +73,10 @@ class Profile(Regularizer):
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "Scales local amplitudes to a reference's, or to average profiles (LocScale)"
     uses_mask: ClassVar[bool] = True
-    parameters: ClassVar[Sequence[Parameter]] = (
-        Parameter("reference", "", "Reference map on the same grid; none: average profiles."),
-        Parameter("model", "", "Atomic model (PDB, mmCIF) in the map's frame, in place of a reference map."),
-        Parameter(
-            "allow-reference",
-            False,
-            "Permit a reference inside refinement, where particles are then aligned to what it knows.",
-        ),
-        Parameter("profile", "mixed", "Average profile where there is no reference.", choices=KINDS),
-        Parameter(
-            "variant",
-            "sphere",
-            "sphere: round windows, all directions; locscale: cubes, as that program.",
-            choices=("sphere", "locscale"),
-        ),
-        Parameter("window", 25.0, "Width of the window.", "Å", minimum=5.0, maximum=200.0),
-        Parameter("stride", 0, "Voxels between windows; 1 for exact, 0 for an eighth of the window.", minimum=0),
-        Parameter("target-B", 0.0, "B factor of the result without a reference; 0: 4 d² at resolution d.", "Å²"),
-        Parameter(
-            "mask",
-            "auto",
-            "fdr: the map's own confidence mask; given: --mask or the like; auto: given if there is one.",
-            choices=("auto", "fdr", "given"),
-        ),
-        BLEND,
-    )
+    settings_type: ClassVar[type[Any]] = ProfileSettings
+    treatment_inside_refinement: ClassVar[Treatment] = Treatment("fsc", "flatten")
 
-    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+    def regularize(self, half_map: HalfMap, context: Context[ProfileSettings]) -> Regularized:
         """Return ``half_map`` with its amplitudes scaled inside the mask, 0 outside, and maps of what was fitted.
 
         Raises
@@ -88,14 +90,13 @@ class Profile(Regularizer):
         found = _with_reference(case) if _has_reference(context) else _without_reference(case)
         scaled = case.scaled(found.factors)
         facts |= found.facts | {
-            "variant": context.settings["variant"],
+            "variant": context.settings.variant,
             "window_px": case.window.size,
             "stride_px": case.lattice.stride,
         }
-        if context.inside_refinement or context.settings["blend"] == "fsc":
-            scaled, blend = _blended(scaled, half_map, mask, context)
-            facts["blend"] = blend
-        return Regularized(scaled, facts, maps | found.maps, warnings + found.warnings, found.curves(case))
+        return Regularized(
+            scaled, facts, maps | found.maps, warnings + found.warnings, found.curves(case), mask=mask
+        )
 
 
 @dataclass(frozen=True)
@@ -106,22 +107,22 @@ class _Case:
     inside: npt.NDArray[np.bool_]
     window: Window
     lattice: Lattice
-    context: Context
+    context: Context[ProfileSettings]
 
     @classmethod
-    def of(cls, half_map: HalfMap, mask: FloatArray, context: Context) -> _Case:
+    def of(cls, half_map: HalfMap, mask: FloatArray, context: Context[ProfileSettings]) -> _Case:
         given = context.settings
-        size = size_for(half_map.pixel_size_angstrom, float(given["window"]))
+        size = size_for(half_map.pixel_size_angstrom, given.window)
         if size > half_map.box:
             raise RegularizerError(
-                f"The window of {given['window']} Å is {size} voxels, but the map is {half_map.box}³: "
+                f"The window of {given.window} Å is {size} voxels, but the map is {half_map.box}³: "
                 "give a smaller --set window."
             )
         inside = mask >= 0.5
         if not inside.any():
             raise RegularizerError("The mask has no voxel of 0.5 or more: there is nothing to scale.")
-        window = cube(size) if given["variant"] == "locscale" else ball(size)
-        stride = int(given["stride"]) or max(1, size // _STRIDE_SHARE)
+        window = cube(size) if given.variant == "locscale" else ball(size)
+        stride = given.stride or max(1, size // _STRIDE_SHARE)
         return cls(half_map, inside, window, lattice_of(inside, stride), context)
 
     @property
@@ -179,21 +180,23 @@ class _Case:
         return result
 
 
-def _has_reference(context: Context) -> bool:
-    return bool(context.settings["reference"] or context.settings["model"])
+def _has_reference(context: Context[ProfileSettings]) -> bool:
+    return bool(context.settings.reference or context.settings.model)
 
 
-def _check_reference_allowed(context: Context) -> None:
-    if context.inside_refinement and _has_reference(context) and not context.settings["allow-reference"]:
+def _check_reference_allowed(context: Context[ProfileSettings]) -> None:
+    if context.inside_refinement and _has_reference(context) and not context.settings.allow_reference:
         raise RegularizerError(
             "A reference inside refinement biases the alignment towards it. If that is meant, "
             "give --set allow-reference=true"
         )
 
 
-def _mask(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[str, Any], dict[str, FloatArray]]:
+def _mask(
+    half_map: HalfMap, context: Context[ProfileSettings]
+) -> tuple[FloatArray, dict[str, Any], dict[str, FloatArray]]:
     """Return the mask, facts and maps."""
-    wanted = str(context.settings["mask"])
+    wanted = context.settings.mask
     if wanted == "fdr" or (wanted == "auto" and context.mask_is_made and not context.inside_refinement):
         confidence = confidence_map(half_map.density)
         mask = (confidence >= CONFIDENCE).astype(np.float32)
@@ -229,7 +232,7 @@ class _Scaling:
 def _with_reference(case: _Case) -> _Scaling:
     """Bring the windows to a reference's profiles; round windows are also weighted for their noise."""
     given = case.context.settings
-    density, what, notes = reference_density(str(given["reference"]), str(given["model"]), case.half_map)
+    density, what, notes = reference_density(given.reference, given.model, case.half_map)
     own, wanted = case.profiles(case.half_map.density), case.profiles(density)
     factors = ratio(wanted, own)
     facts: dict[str, Any] = {"reference": what, "reference_used": True}
@@ -247,18 +250,18 @@ def _without_reference(case: _Case) -> _Scaling:
     own, noise = case.profiles(half_map.density), case.noise()
     volume = float(case.inside.sum()) * half_map.pixel_size_angstrom**3
     plan = model_free.plan(
-        str(context.settings["profile"]),
+        context.settings.profile,
         case.window.half + 1,
         case.window_angstrom,
         noise,
         max(volume * model_free.DALTON_PER_CUBIC_ANGSTROM, 1000.0),
         case.finest_angstrom(own, noise),
-        float(context.settings["target-B"]),
+        context.settings.target_b,
     )
     local = model_free.fit_b_factors(own, plan)
     quartiles = [round(float(q), 1) for q in np.percentile(local.b_factor, [25, 50, 75])]
     facts = {
-        "profile": context.settings["profile"],
+        "profile": context.settings.profile,
         "wilson_start_angstrom": round(plan.wilson_angstrom, 2),
         "finest_angstrom": round(plan.finest_angstrom, 2),
         "target_b": round(plan.target_b, 1),
@@ -282,14 +285,3 @@ def _b_warnings(local: model_free.LocalB, plan: model_free.Plan) -> list[str]:
         f"{share:.0%} of the B factors reached the limit of {model_free.LARGEST_B:g} Å²: "
         f"at {plan.finest_angstrom:.1f} Å they cannot be told"
     ]
-
-
-def _blended(
-    scaled: FloatArray, half_map: HalfMap, mask: FloatArray, context: Context
-) -> tuple[FloatArray, list[float]]:
-    """Return the result with each shell weighted by 1 − FSC, the plain map by FSC, and the solvent flattened."""
-    weights = weights_from_fsc(context.half_map_fsc, half_map.box // 2 + 1)
-    if context.settings["blend"] == "none":
-        weights = np.ones_like(weights)
-    density = blended(scaled, half_map.density, weights, context.compute)
-    return flattened(density, mask), [round(float(weight), 4) for weight in weights]
