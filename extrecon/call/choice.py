@@ -23,19 +23,20 @@ class Choice:
 
     Attributes
     ----------
+    name : as the user typed it
     regularizer : ready to work
     settings : an instance of its ``settings_type``
     wishes : what the user wants done with its density
     """
 
+    name: str
     regularizer: Regularizer
     settings: Any
     wishes: Wishes
 
     def described(self) -> dict[str, Any]:
         """Return name, version and settings, for the record."""
-        told = as_typed(self.settings) | as_typed(self.wishes)
-        return {"name": self.regularizer.name, "version": self.regularizer.version, "settings": told}
+        return {"name": self.name, "version": self.regularizer.version, "settings": as_typed(self.settings)}
 
 
 def choose(name: str, given: Mapping[str, Setting]) -> Choice:
@@ -47,7 +48,7 @@ def choose(name: str, given: Mapping[str, Setting]) -> Choice:
     """
     regularizer: Regularizer = load(name)
     wishes, settings = split_settings(regularizer, given)
-    return Choice(regularizer, settings, wishes)
+    return Choice(name, regularizer, settings, wishes)
 
 
 def check_choice(

@@ -37,6 +37,7 @@ from extrecon.maps.mrc import read_companion
 from extrecon.record import Record, record_path
 from extrecon.regularizer import Context, Regularized, Regularizer
 from extrecon.relion.search import SearchState
+from extrecon.settings import as_typed
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _local_resolution(path: Path, half_map: HalfMap, work: _Work) -> HalfMap | N
 
 def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record, work: _Work) -> Regularized:
     switches = {"shell_scale": work.shell_scale, "fsc_cutoff": work.fsc_cutoff}
-    record.options = {**switches, "set": work.choice.described()["settings"]}
+    record.options = {**switches, "set": as_typed(work.choice.settings) | as_typed(work.choice.wishes)}
     try:
         return regularize_safely(
             half_map,

@@ -388,5 +388,5 @@ def test_the_confidence_blend_lies_between_both_maps(case: Case) -> None:
 def test_the_other_half_is_never_asked(case: Case) -> None:
     other = HalfMap(np.random.default_rng(4).standard_normal(case.half.shape).astype(np.float32), case.pixel_size)
     context = replace(case.context(inside=True), other_half=other)
-    beside = Cnn().regularize(HalfMap(case.half, case.pixel_size), context).density
+    beside = treated(Cnn(), HalfMap(case.half, case.pixel_size), context)[0].density
     assert np.array_equal(beside, case.regularized(case.half, inside=True))

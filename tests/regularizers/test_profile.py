@@ -29,7 +29,8 @@ from extrecon.fourier.masks import soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.regularizer import Context, Regularized, load
-from extrecon.settings import Setting, read_settings
+from extrecon.settings import NoSettings, Setting, read_settings
+from tests.regularizers.treated import treated
 
 Volume = npt.NDArray[np.float32]
 BOX, PIXEL = 40, 2.0
@@ -60,7 +61,7 @@ MASK = soft_sphere(BOX, 0.3 * BOX)
 
 def run(density: Volume, given: dict[str, Setting] | None = None, **known: Any) -> Regularized:
     context = Context(read_settings(Profile.settings_type, given or {}, "profile"), **({"mask": MASK} | known))
-    return Profile().regularize(HalfMap(density, PIXEL), context)
+    return treated(Profile(), HalfMap(density, PIXEL), context)[0]
 
 
 def direct_profiles(volume: Volume, window: Window) -> npt.NDArray[np.float64]:
@@ -301,7 +302,7 @@ def test_confidence_holds_the_false_discovery_rate() -> None:
 
 def test_the_confidence_mask_serves_by_itself() -> None:
     density = noisy()
-    found = load("fdr-mask").regularize(HalfMap(density, PIXEL), Context({}))
+    found, _ = treated(load("fdr-mask"), HalfMap(density, PIXEL), Context(NoSettings()))
     mask, core = found.maps["mask"], found.maps["confidence"] >= 0.99
     assert np.all(mask[core] == 1)
     assert mask.min() == 0
@@ -309,7 +310,7 @@ def test_the_confidence_mask_serves_by_itself() -> None:
     assert np.ptp(found.density[mask == 0]) < 1e-6
     noise = np.random.default_rng(1).standard_normal((BOX,) * 3).astype(np.float32)
     with pytest.raises(RegularizerError, match="nothing rises above the noise"):
-        load("fdr-mask").regularize(HalfMap(noise, PIXEL), Context({}))
+        load("fdr-mask").regularize(HalfMap(noise, PIXEL), Context(NoSettings()))
 
 
 def test_without_any_mask_the_confidence_map_serves() -> None:

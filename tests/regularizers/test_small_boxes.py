@@ -12,6 +12,7 @@ from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, available, load
 from extrecon.settings import read_settings
 from tests.jobs import blobs
+from tests.regularizers.treated import treated
 
 PIXEL = 3.0
 OURS = ("cnn", "fdr-mask", "identity", "localdeblur", "profile")
@@ -38,7 +39,7 @@ def test_a_small_box_works_or_is_told(name: str, box: int, inside: bool) -> None
         with pytest.raises(RegularizerError, match=TOO_SMALL[name][1]):
             regularizer.regularize(half_map, given)
         return
-    density = regularizer.regularize(half_map, given).density
+    density = treated(regularizer, half_map, given)[0].density
     assert density.shape == (box,) * 3
     assert np.isfinite(density).all()
     assert np.corrcoef(density.ravel(), blobs(box).ravel())[0, 1] > 0.8
