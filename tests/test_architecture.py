@@ -16,13 +16,14 @@ ORDER = (
     "hook",
     "cli",
     "compare",
+    "notebook",
     "daemon",
     "call",
     "validate",
     "pictures",
     "simulate",
     "regularizer",
-    "reconstruct",
+    "reconstruction",
     "relion",
     "atoms",
     "fourier",
@@ -90,7 +91,7 @@ def test_every_room_is_in_the_order() -> None:
 def test_rooms_import_downwards(path: Path) -> None:
     room = room_of(path)
     if room == "__init__":
-        assert not rooms_imported(path)
+        assert rooms_imported(path) == {"notebook"}  # lazily: see what the hook imports
         return
     allowed = set(ORDER[ORDER.index(room) :])
     assert rooms_imported(path) <= allowed
@@ -123,5 +124,10 @@ def test_the_hook_imports_nothing_heavy() -> None:
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_init_files_only_re_export(path: Path) -> None:
-    for node in ast.parse(path.read_text()).body:
+    body = ast.parse(path.read_text()).body
+    if path == ROOT / "extrecon" / "__init__.py":
+        lazy = [node for node in body if isinstance(node, (ast.If, ast.FunctionDef))]
+        assert [getattr(node, "name", "TYPE_CHECKING") for node in lazy] == ["TYPE_CHECKING", "__getattr__"]
+        body = [node for node in body if node not in lazy]
+    for node in body:
         assert isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign))

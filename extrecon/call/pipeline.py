@@ -24,10 +24,9 @@ from extrecon.errors import DeviceMissingError, ExtreconError, MapError
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.maps.half_map import count_not_finite
 from extrecon.options import RELIONS_GPU, Options
-from extrecon.reconstruct import Geometry, reconstruct
+from extrecon.reconstruction import reconstruct_job
 from extrecon.record import Record, log_lines, record_path, write_or_warn
 from extrecon.regularizer import Progress, no_progress
-from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.job import Job, read_job
 from extrecon.relion.names import output_stem
 from extrecon.relion.search import MODEL, OPTIMISER, SAMPLING, SearchState, read_search_state
@@ -169,21 +168,14 @@ def _describe(call: Call, decision: Decision) -> None:
 
 
 def _reconstruct(call: Call) -> npt.NDArray[np.float32]:
-    job = call.job
-    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
-    accumulators = AccumulatorFiles(job, geometry.accumulator_shape)
-
-    def on(compute: Compute) -> npt.NDArray[np.float32]:
-        return reconstruct(accumulators, geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
-
     with call.stage("reconstruct"):
         try:
-            return on(call.compute)
+            return reconstruct_job(call.job, compute=call.compute)
         except RuntimeError as error:  # what torch raises when the device's memory is full
             if call.compute.on_host:
                 raise
             call.record.warnings.append(f"reconstructed on the CPU, because {call.compute.name} failed: {error}")
-            return on(cpu(_threads(call.options)))
+            return reconstruct_job(call.job, compute=cpu(_threads(call.options)))
 
 
 def _check_plain(plain: npt.NDArray[np.float32], star: Path) -> None:

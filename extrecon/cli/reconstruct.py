@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from extrecon import reconstruct as reconstruction
 from extrecon.cli.console import (
     DeviceOption,
     OverwriteOption,
@@ -19,9 +18,9 @@ from extrecon.cli.console import (
 from extrecon.errors import OutputError
 from extrecon.fourier.compute import compute_for
 from extrecon.maps.mrc import write_volume
-from extrecon.relion.accumulators import AccumulatorFiles
+from extrecon.reconstruction import reconstruct_job
 from extrecon.relion.job import read_job
-from extrecon.relion.search import read_search_state
+from extrecon.relion.search import pixel_size_of
 
 
 def command(
@@ -45,20 +44,10 @@ def command(
     refuse_to_overwrite([output], overwrite=overwrite, inputs=[star, *files])
     if not output.parent.is_dir():
         raise OutputError(f"{output}: the folder {output.parent} does not exist.")
-    geometry = reconstruction.Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
     if use_map and job.tau2 is None:
         console.print(f"{star} has no tau2 table: reconstructing without the MAP term.", highlight=False)
-    values = reconstruction.reconstruct(
-        AccumulatorFiles(job, geometry.accumulator_shape),
-        geometry,
-        tau2=job.tau2 if use_map else None,
-        tau2_fudge=job.tau2_fudge,
-        iterate_gridding=gridding,
-        compute=compute_for(device, threads),
-    )
-    known = pixel_size or job.pixel_size_angstrom
-    if known is None and job.name is not None:
-        known = read_search_state(job.name, wait_seconds=0.0).pixel_size_angstrom
+    values = reconstruct_job(job, use_map=use_map, iterate_gridding=gridding, compute=compute_for(device, threads))
+    known = pixel_size or pixel_size_of(job)
     write_volume(output, values, known or 0.0)
     size = f"{known:g} Å/px" if known else "pixel size unknown"
     console.print(f"{output}: {'×'.join(map(str, values.shape))}, {size}", highlight=False)

@@ -28,7 +28,7 @@ class Job:
     data_real, data_imag, weight : accumulators
     result : where RELION will look for the map
     result_star : where RELION would look for a result STAR file; None if it names none
-    tau2_fudge, padding_factor, dimensions, original_size, current_size : as `extrecon.reconstruct` takes them
+    tau2_fudge, padding_factor, dimensions, original_size, current_size : as `extrecon.reconstruction` takes them
     tau2 : (original_size // 2 + 1,) expected signal power per shell; None if RELION wrote no table
     half_map_fsc : the same shape, gold-standard FSC; None if RELION wrote none, or zeros as in classification
     pixel_size_angstrom : Å; None before RELION 4.0.1

@@ -16,6 +16,7 @@ from typing import Any
 
 from extrecon.errors import StarError
 from extrecon.relion.command import Command, initial_low_pass
+from extrecon.relion.job import Job
 from extrecon.relion.names import JobName
 from extrecon.relion.star import StarFile, read_star
 
@@ -59,6 +60,13 @@ class SearchState:
 
 
 SAMPLING, OPTIMISER, MODEL = "_sampling.star", "_optimiser.star", "_model.star"
+
+
+def pixel_size_of(job: Job) -> float | None:
+    """Return the pixel size that a job's file tells, or the iteration before it, Å; None if neither does."""
+    if job.pixel_size_angstrom is not None or job.name is None:
+        return job.pixel_size_angstrom
+    return read_search_state(job.name, wait_seconds=0.0).pixel_size_angstrom
 
 
 def read_search_state(

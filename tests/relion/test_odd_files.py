@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extrecon.errors import InputError, StarError
-from extrecon.reconstruct import Geometry
+from extrecon.reconstruction import Geometry
 from extrecon.relion.job import read_job
 from extrecon.relion.names import parse_job_name
 from extrecon.relion.search import SearchState, read_search_state

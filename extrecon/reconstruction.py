@@ -29,6 +29,8 @@ from extrecon.fourier.grids import (
     window_full_axis,
     window_half_axis,
 )
+from extrecon.relion.accumulators import AccumulatorFiles
+from extrecon.relion.job import Job
 
 SMALLEST_WEIGHT = 1e-20
 MASK_EDGE_PX = 3.0
@@ -151,6 +153,26 @@ def reconstruct(
     # Nested, so that no name here keeps the spectrum alive while it shrinks.
     values = _to_real_space(_spectrum(accumulators, ratio, geometry, compute), geometry, compute)
     return _mask_and_correct(values, geometry, compute)
+
+
+def reconstruct_job(
+    job: Job, *, use_map: bool = True, iterate_gridding: bool = True, compute: Compute
+) -> npt.NDArray[np.float32]:
+    """Return the map of one of RELION's jobs; parameters, errors and result as in `reconstruct`.
+
+    Parameters
+    ----------
+    use_map : leave the MAP term out, or take it in if the job has a tau2 table
+    """
+    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    return reconstruct(
+        AccumulatorFiles(job, geometry.accumulator_shape),
+        geometry,
+        tau2=job.tau2 if use_map else None,
+        tau2_fudge=job.tau2_fudge,
+        iterate_gridding=iterate_gridding,
+        compute=compute,
+    )
 
 
 def _window(array: npt.NDArray[np.float32], geometry: Geometry, compute: Compute) -> Array:

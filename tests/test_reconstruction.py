@@ -13,7 +13,7 @@ import pytest
 
 from extrecon.errors import InputError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
-from extrecon.reconstruct import Geometry, reconstruct
+from extrecon.reconstruction import Geometry, reconstruct
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.job import read_job
 from tests.jobs import accumulators_of, blobs, write_job
