@@ -175,6 +175,48 @@ def reconstruct_job(
     )
 
 
+def map_damping(
+    accumulators: Accumulators,
+    geometry: Geometry,
+    *,
+    tau2: npt.NDArray[np.float64],
+    tau2_fudge: float,
+    compute: Compute,
+) -> npt.NDArray[np.float64]:
+    """Return by how much the MAP term damps each shell of the map, on average, (n // 2 + 1,): W / (W + 1 / tau2).
+
+    Parameters
+    ----------
+    accumulators : the weights W alone are read
+    geometry, tau2, tau2_fudge, compute : as in `reconstruct`
+
+    Returns
+    -------
+    0 to 1; 0 beyond what the images reach
+    """
+    xp = compute.xp
+    weight = _window(accumulators.weight(), geometry, compute)
+    axes = _frequencies(geometry, compute)
+    term = compute.to_device(np.maximum(_map_term(tau2, tau2_fudge, geometry), 0.0))
+    shell_of_square = compute.to_device(_shell_of_square(geometry, offset=0.5))
+    shells = geometry.original_size // 2 + 1
+    sums: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]] = []
+
+    def add_up(slab: slice) -> None:
+        k2 = _slab_of_squares(axes, slab)
+        counted = (k2 < geometry.radius**2) & (weight[slab] > 0)
+        here = xp.astype(weight[slab][counted], xp.float64)
+        shell = shell_of_square[k2[counted]]
+        kept = xp.bincount(shell, weights=here / (here + term[k2[counted]]), minlength=shells)
+        found = xp.bincount(shell, minlength=shells)
+        sums.append((compute.to_numpy(kept)[:shells], compute.to_numpy(found)[:shells]))
+
+    compute.over_slabs(add_up, weight.shape[0])
+    total = np.sum([kept for kept, _ in sums], axis=0)
+    count = np.sum([found for _, found in sums], axis=0)
+    return np.divide(total, count, out=np.zeros(shells), where=count > 0)
+
+
 def _window(array: npt.NDArray[np.float32], geometry: Geometry, compute: Compute) -> Array:
     """Lay an accumulator on the window's (P, …, P // 2 + 1) points, zero at and beyond R on each axis."""
     if array.shape != geometry.accumulator_shape:

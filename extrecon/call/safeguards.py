@@ -84,7 +84,7 @@ def guard(
     plain: FloatArray,
     *,
     half_map_fsc: npt.NDArray[np.float64] | None,
-    shell_scale: bool,
+    shell_scale: bool | npt.NDArray[np.float64],
     fsc_cutoff: bool,
     bound_gain: bool,
     compute: Compute,
@@ -112,12 +112,14 @@ def guard(
     facts = likeness.facts()
     warnings: list[str] = []
     factor = np.ones(shells.count)
-    if shell_scale:
+    if isinstance(shell_scale, np.ndarray):
+        factor *= shell_scale
+    elif shell_scale:
         factor *= sums.least_squares_scale()
     else:
         facts["shell_scale"] = "off"
     facts["fsc_cutoff"] = _cut_off(factor, half_map_fsc, warnings) if fsc_cutoff else "off"
-    if shell_scale:
+    if shell_scale is not False:
         facts["shell_scale"] = [round(float(f), 6) for f in factor]
     gain = sums.amplitude_gain(factor)
     facts["largest_amplitude_gain"] = round(float(gain.max()), 4)

@@ -98,6 +98,12 @@ OPTIONS: tuple[Option, ...] = (
     Option("mask", "", "Particle mask, 0 to 1; else RELION's, else one made from the map.", metavar="MASK.mrc"),
     Option("rescale-mask", False, "Rescale a mask stored as bytes (0 to 127, 0 to 255, -128 to 127) to 0 to 1."),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
+    Option(
+        "amplitudes",
+        "half-map",
+        "Scale each shell by the half-map itself (least squares), or by the other half's plain map.",
+        choices=("half-map", "other-half"),
+    ),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
     Option("remove-accumulators", False, "Remove RELION's accumulators of this call after success."),
     Option("time-limit", 1800.0, "Seconds a regularizer may take, then the plain map; 0: any.", metavar="SECONDS"),
