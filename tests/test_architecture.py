@@ -131,3 +131,22 @@ def test_init_files_only_re_export(path: Path) -> None:
         body = [node for node in body if node not in lazy]
     for node in body:
         assert isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign))
+
+
+LONGEST_FILE, LONGEST_BODY = 400, 40
+
+
+def body_lines(function: ast.FunctionDef) -> int:
+    """Return the lines of a function's work: its options and docstring are for reading, not for following."""
+    body = function.body
+    if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+        body = body[1:]
+    return (function.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+@pytest.mark.parametrize("path", modules("extrecon") + modules(PLUGINS), ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= LONGEST_FILE
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert [f.name for f in functions if body_lines(f) > LONGEST_BODY] == []

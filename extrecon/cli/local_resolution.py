@@ -23,10 +23,10 @@ from extrecon.cli.console import (
     settings_from,
 )
 from extrecon.fourier.compute import compute_for
-from extrecon.maps import read_map, write_map
+from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.maps.agreement import check_halves
 from extrecon.record import Record, record_path
-from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolutionMethod, load
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, LocalResolution, LocalResolutionMethod, load
 from extrecon.relion.search import SearchState
 from extrecon.settings import as_typed, read_settings
 
@@ -79,9 +79,14 @@ def command(
         context = Context(settings=settings, mask=mask_values, other_half=other, compute=compute, progress=progress)
         estimate = plugin.estimate(half_map, context)
     record.facts, record.warnings = dict(estimate.facts), [*notes, *estimate.warnings]
+    _write(target, half_map, estimate, record)
+
+
+def _write(target: Path, half_map: HalfMap, estimate: LocalResolution, record: Record) -> None:
+    """Write the maps and the record, and tell the quartiles."""
     write_map(target, half_map.with_density(estimate.resolution_angstrom))
     for name, values in estimate.maps.items():
-        write_map(output / f"{name}.mrc", half_map.with_density(values))
+        write_map(target.with_name(f"{name}.mrc"), half_map.with_density(values))
     record.write(record_path(target.with_suffix("")))
     inside = estimate.resolution_angstrom[estimate.resolution_angstrom > 0]
     if inside.size:

@@ -92,11 +92,7 @@ def command(
     Writes DIR/<input stem>_<regularizer>.mrc, with a record and a picture beside it. Sharpening is the point here,
     so the scale and cut-off that protect a refinement are off unless asked for.
     """
-    inputs = [path for path in (first, second) if path is not None]
-    if second is not None and first.resolve() == second.resolve():
-        raise UsageError(f"{first} was given as both half-maps.")
-    if second is not None and first.stem == second.stem:
-        raise UsageError(f"Both half-maps are named {first.stem}: their results would have one name.")
+    inputs = _inputs(first, second)
     if fsc_cutoff and second is None:
         raise UsageError("--fsc-cutoff needs both half-maps: their FSC tells where to cut.")
     choice = choose(regularizer, settings_from(set_))
@@ -110,21 +106,32 @@ def command(
     fsc = _half_map_fsc(maps, compute)
     prepare_folder(output)
     work = _Work(
-        choice,
-        mask,
-        rescale_mask,
-        pixel_size is None,
-        local_resolution,
-        fsc,
-        shell_scale,
-        fsc_cutoff,
-        compute,
-        pictures,
-        notes,
+        choice=choice,
+        mask=mask,
+        rescale_mask=rescale_mask,
+        trust_headers=pixel_size is None,
+        local_resolution=local_resolution,
+        fsc=fsc,
+        shell_scale=shell_scale,
+        fsc_cutoff=fsc_cutoff,
+        compute=compute,
+        pictures=pictures,
+        notes=notes,
     )
     for index, (path, half_map, target) in enumerate(zip(inputs, maps, targets, strict=True)):
         other = maps[1 - index] if len(maps) > 1 else None
         _regularize_one(path, half_map, other, target, work)
+
+
+def _inputs(first: Path, second: Path | None) -> list[Path]:
+    """Return the half-maps' paths; refuse two that are one, or whose results would be."""
+    if second is None:
+        return [first]
+    if first.resolve() == second.resolve():
+        raise UsageError(f"{first} was given as both half-maps.")
+    if first.stem == second.stem:
+        raise UsageError(f"Both half-maps are named {first.stem}: their results would have one name.")
+    return [first, second]
 
 
 def _half_map_fsc(maps: list[HalfMap], compute: Compute) -> npt.NDArray[np.float64] | None:
