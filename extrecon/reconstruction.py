@@ -175,6 +175,15 @@ def reconstruct_job(
     )
 
 
+def map_damping_of_job(job: Job, *, compute: Compute) -> npt.NDArray[np.float64]:
+    """Return `map_damping` of one of RELION's jobs; 1 where it has no tau2 table."""
+    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    if job.tau2 is None:
+        return np.ones(geometry.original_size // 2 + 1)
+    files = AccumulatorFiles(job, geometry.accumulator_shape)
+    return map_damping(files, geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
+
+
 def map_damping(
     accumulators: Accumulators,
     geometry: Geometry,
@@ -214,7 +223,8 @@ def map_damping(
     compute.over_slabs(add_up, weight.shape[0])
     total = np.sum([kept for kept, _ in sums], axis=0)
     count = np.sum([found for _, found in sums], axis=0)
-    return np.divide(total, count, out=np.zeros(shells), where=count > 0)
+    damping: npt.NDArray[np.float64] = np.divide(total, count, out=np.zeros(shells), where=count > 0)
+    return damping
 
 
 def _window(array: npt.NDArray[np.float32], geometry: Geometry, compute: Compute) -> Array:

@@ -1,8 +1,8 @@
 """How strong each Fourier shell of a regularized map should be, told by the other half's plain map.
 
-A regularized map R of one half is scaled so that it comes nearest to the truth S. The half-map U₁ itself cannot tell
-the scale: R was made from it and shares its noise, and RELION's MAP term has damped it. The other half's map before
-damping, U₂ = S + noise, shares nothing with R but the signal, so in each shell
+A regularized map R of one half is scaled so that it comes nearest to the truth S. The half-map U₁ itself cannot
+tell the scale: R was made from it and shares its noise, and RELION's MAP term has damped it. The other half's map
+before damping, U₂ = S + noise, shares nothing with R but the signal, so in each shell
 
     s = Σ Re(U₂ R*) / Σ |R|²   estimates   Σ Re(S R*) / Σ |R|².
 

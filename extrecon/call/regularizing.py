@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from extrecon.call import publishing
-from extrecon.call.amplitudes import scale_by_other_half
 from extrecon.call.choice import Choice, choose
 from extrecon.call.current import Call
-from extrecon.call.halves import HalfExchange, exchange_folder
 from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.other_half import ScaleOf, amplitudes_by, is_asked_for_amplitudes, other_half
 from extrecon.call.plugin import run_plugin
 from extrecon.call.randomness import seed_of
 from extrecon.call.safeguards import check_values, guard
 from extrecon.call.treatment import Wishes, declared_treatment, treat
 from extrecon.errors import RegularizerError
-from extrecon.maps import HalfMap, read_map
-from extrecon.maps.half_map import FloatArray
-from extrecon.reconstruction import Geometry, map_damping
+from extrecon.maps import HalfMap
 from extrecon.record import Record
 from extrecon.regularizer import Context, Regularized, Regularizer
-from extrecon.relion.accumulators import AccumulatorFiles
 
 _AS_DECLARED = Wishes()
 
@@ -79,63 +73,22 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
             context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
     elif call.options.text("mask"):
         record.warnings.append(f"{call.regularizer_name} uses no mask: {call.options.text('mask')} was not read")
-    if not (regularizer.needs_both_halves or by_other_half(call)):
+    if not (regularizer.needs_both_halves or _has_other_half(call)):
         return _with_safeguards(call, half_map, choice, context)
-    with _other_half(call, half_map) as other:
+    with other_half(call, half_map) as other:
         if regularizer.needs_both_halves:
             context = replace(context, other_half=other())
-        return _with_safeguards(call, half_map, choice, context, other)
+        scale_of = amplitudes_by(call, half_map, other) if is_asked_for_amplitudes(call) else None
+        return _with_safeguards(call, half_map, choice, context, scale_of)
 
 
-def by_other_half(call: Call) -> bool:
-    """Tell whether the other half's plain map is to tell the amplitudes."""
-    return call.options.flag("shell_scale") and call.options.text("amplitudes") == "other-half"
-
-
-def _scale_of(call: Call, half_map: HalfMap, other: Other) -> Callable[[FloatArray], npt.NDArray[np.float64]]:
-    """Return what tells the factor of each shell of a density from the other half."""
-    job, compute = call.job, call.compute
-    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
-    files = AccumulatorFiles(job, geometry.accumulator_shape)
-    if job.tau2 is None:
-        damping = np.ones(half_map.box // 2 + 1)
-    else:
-        damping = map_damping(files, geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
-    return lambda density: scale_by_other_half(density, half_map.density, other().density, damping, compute)
-
-
-Other = Callable[[], HalfMap]
-"""Waits for the other half's plain map."""
-
-
-@contextmanager
-def _other_half(call: Call, half_map: HalfMap) -> Iterator[Other]:
-    """Yield what waits for the other half's plain map, having offered this one's.
-
-    Raises
-    ------
-    RegularizerError : there is no other half, it did not come in time, or it is of another size.
-    """
-    if call.state.sequential_halves:
-        raise RegularizerError("RELION reconstructs the halves one after the other (--sequential_halves_recons).")
-    folder, half, record = exchange_folder(call.job), 1 if call.record.half == 1 else 2, call.record
-    with HalfExchange(folder, half) as exchange:
-        exchange.offer(call.beside("plain"))
-
-        def await_other() -> HalfMap:
-            with call.stage("wait for the other half"), call.aside():
-                path = exchange.await_other(call.options.number("half_wait"))
-            other = read_map(path, half_map.pixel_size_angstrom)
-            if other.box != half_map.box:
-                raise RegularizerError(f"half{half} is {half_map.box}³ voxels, but the other half is {other.box}³.")
-            record.other_half = {"waited_seconds": record.seconds["wait for the other half"]}
-            return other
-
-        yield await_other
+def _has_other_half(call: Call) -> bool:
+    """Tell whether the other half can be asked, and should be, for the amplitudes alone."""
+    return is_asked_for_amplitudes(call) and call.record.half is not None and not call.state.sequential_halves
 
 
 def _with_safeguards(
-    call: Call, half_map: HalfMap, choice: Choice, context: Context, other: Other | None = None
+    call: Call, half_map: HalfMap, choice: Choice, context: Context, scale_of: ScaleOf | None = None
 ) -> npt.NDArray[np.float32]:
     call.progress(f"regularize with {call.regularizer_name}", 0.0)
     outcome = regularize_safely(
@@ -147,7 +100,7 @@ def _with_safeguards(
         fsc_cutoff=call.options.flag("fsc_cutoff"),
         seed=seed_of(call.job.stem.name),
         record=call.record,
-        scale_of=_scale_of(call, half_map, other) if other is not None and by_other_half(call) else None,
+        scale_of=scale_of,
     )
     names, warnings = publishing.write_plugin_maps(call.job.stem, outcome.maps, call.write)
     call.record.maps += names
@@ -165,7 +118,7 @@ def regularize_safely(
     fsc_cutoff: bool,
     seed: int,
     record: Record,
-    scale_of: Callable[[FloatArray], npt.NDArray[np.float64]] | None = None,
+    scale_of: ScaleOf | None = None,
 ) -> Regularized:
     """Run a regularizer, treat its density, and have the safeguards judge; tell the record what they did.
 
@@ -174,6 +127,7 @@ def regularize_safely(
     wishes : what the user wants done with the density, by default what the regularizer declares
     shell_scale, fsc_cutoff : see `guard`
     seed : of the regularizer's random numbers
+    scale_of : tells the factor of each shell, where ``shell_scale`` is on; by default that of least squares
 
     Raises
     ------
@@ -185,7 +139,7 @@ def regularize_safely(
         if np.array_equal(regularized.density, half_map.density):
             record.safeguards = {"unchanged": True}
             return regularized
-    scale = scale_of(regularized.density) if scale_of is not None else None
+    scale = None if scale_of is None else scale_of(regularized.density)
     with record.stage("safeguards"):
         guarded = guard(
             regularized.density,

@@ -14,7 +14,8 @@ not turned           by more than 1°, where the turn explains 3 % or more of wh
 right hand and axes  none of the 47 other ways to lay the cube on itself fits better by more than 0.02
 correlated           0.5 or better with the half-map over the shells that hold signal, all Fourier points alike;
                      and a quarter or more of the half-map's power there is explained
-amplitudes           no shell gains power (with the shell scale), or more than a hundredfold amplitude (without)
+amplitudes           no shell gains power (with the shell scale), or has more than both halves share (with the other
+                     half's amplitudes), or more than a hundredfold amplitude (with neither)
 cut off              nothing is left beyond two shells after the half-map FSC falls under 1/7
 ===================  ===========================================================================================
 
@@ -95,7 +96,7 @@ def guard(
     ----------
     density, plain : (n, n, n), axes z, y, x; the regularizer's result and the half-map it was given
     half_map_fsc : (n // 2 + 1,) gold-standard FSC per shell; None if unknown
-    shell_scale : scale each shell onto ``plain``
+    shell_scale : scale each shell onto ``plain`` by least squares, or by these factors, (n // 2 + 1,)
     fsc_cutoff : cut where ``half_map_fsc`` falls under 1/7
     bound_gain : refuse a shell whose amplitude grew more than a hundredfold; sharpening for the eye may do that
 

@@ -1,0 +1,71 @@
+"""The other half's plain map within one call: for a regularizer, or for the amplitudes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.call.amplitudes import scale_by_other_half
+from extrecon.call.current import Call
+from extrecon.call.halves import HalfExchange, exchange_folder
+from extrecon.errors import ExtreconError, RegularizerError
+from extrecon.maps import HalfMap, read_map
+from extrecon.maps.half_map import FloatArray
+from extrecon.reconstruction import map_damping_of_job
+
+OtherHalf = Callable[[], HalfMap]
+"""Waits for the other half's plain map; raises RegularizerError where it does not come."""
+
+ScaleOf = Callable[[FloatArray], npt.NDArray[np.float64] | None]
+"""Returns the factor of each shell of a regularized density; None to scale it by its own half-map."""
+
+
+@contextmanager
+def other_half(call: Call, half_map: HalfMap) -> Iterator[OtherHalf]:
+    """Offer this half's plain map, and yield what waits for the other's.
+
+    Raises
+    ------
+    RegularizerError : there is no other half.
+    """
+    if call.state.sequential_halves:
+        raise RegularizerError("RELION reconstructs the halves one after the other (--sequential_halves_recons).")
+    folder, half, record = exchange_folder(call.job), 1 if call.record.half == 1 else 2, call.record
+    with HalfExchange(folder, half) as exchange:
+        exchange.offer(call.beside("plain"))
+
+        def await_other() -> HalfMap:
+            with call.stage("wait for the other half"), call.aside():
+                path = exchange.await_other(call.options.number("half_wait"))
+            other = read_map(path, half_map.pixel_size_angstrom)
+            if other.box != half_map.box:
+                ours, theirs = half_map.box, other.box
+                raise RegularizerError(f"half{half} is {ours}³ voxels, but the other half is {theirs}³.")
+            record.other_half = {"waited_seconds": record.seconds["wait for the other half"]}
+            return other
+
+        yield await_other
+
+
+def is_asked_for_amplitudes(call: Call) -> bool:
+    """Tell whether the other half should tell how strong each shell is."""
+    return call.options.flag("shell_scale") and call.options.text("amplitudes") == "other-half"
+
+
+def amplitudes_by(call: Call, half_map: HalfMap, other: OtherHalf) -> ScaleOf:
+    """Return what asks the other half for the amplitudes, or leaves them to the half-map if it is silent."""
+
+    def scale_of(density: FloatArray) -> npt.NDArray[np.float64] | None:
+        try:
+            theirs = other()
+        except ExtreconError as error:
+            call.record.warnings.append(f"amplitudes are by the half-map itself: {error}")
+            return None
+        with call.stage("amplitudes"):
+            damping = map_damping_of_job(call.job, compute=call.compute)
+            return scale_by_other_half(density, half_map.density, theirs.density, damping, call.compute)
+
+    return scale_of
