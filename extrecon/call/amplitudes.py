@@ -47,7 +47,7 @@ def scale_by_other_half(
     scale = np.divide(shared, own, out=np.zeros(shells.count), where=own > 0)
     bound = np.sqrt(np.divide(np.maximum(signal, 0.0), own, out=np.zeros(shells.count), where=own > 0))
     scale = np.clip(scale, 0.0, bound)
-    scale[0] = 1.0
+    scale[0] = scale[1]  # the mean has one point, which tells nothing
     return np.asarray(np.where(damping > 0, scale, 0.0))
 
 

@@ -20,6 +20,8 @@ import pytest
 from extrecon.call import halves
 from extrecon.call.halves import HalfExchange, Whereabouts
 from extrecon.errors import RegularizerError
+from extrecon.fourier.compute import cpu
+from extrecon.fourier.shells import Shells, correlation, power
 from extrecon.maps import read_map
 from tests.jobs import BOX, JobFiles, blobs, write_job
 
@@ -81,6 +83,40 @@ def test_a_joined_or_classified_map_has_no_other_half(plugins: Path, tmp_path: P
     hook(files).communicate(timeout=60)
     assert record(files)["outcome"] == "fallback"
     assert "this call is not one of two halves" in record(files)["reason"]
+
+
+def test_amplitudes_by_the_other_half(plugins: Path, tmp_path: Path) -> None:
+    files = both(tmp_path)
+    running = [hook(one, "--regularizer", "smooth", "--amplitudes", "other-half") for one in files]
+    for process in running:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    shells = Shells(BOX, cpu(1))
+    plain = [shells.spectrum(read_map(one.beside("_plain.mrc")).density) for one in files]
+    shared = correlation(plain[0], plain[1], shells)
+    for one in files:
+        told = record(one)
+        assert (told["outcome"], told["warnings"]) == ("regularized", ["smoothed"])
+        assert told["other_half"]["waited_seconds"] >= 0
+        result = power(shells.spectrum(read_map(one.result).density), shells)
+        assert (result[2:6] < 1.05 * shared[2:6]).all()
+        assert (result[2:6] > 0.5 * shared[2:6]).all()  # though the regularizer multiplied by 1e8
+    assert not (tmp_path / "run_it005_class001_extrecon_halves").exists()
+
+
+def test_without_the_other_half_amplitudes_are_the_half_maps_own(plugins: Path, tmp_path: Path) -> None:
+    alone, joined = both(tmp_path)[0], write_job(tmp_path, name="run_it005_class001")
+    for files, told in (
+        (alone, ["amplitudes are by the half-map itself: half2 did not come within 0.5 s"]),
+        (joined, []),
+    ):
+        asked = ("--regularizer", "smooth", "--amplitudes", "other-half", "--half-wait", "0.5")
+        hook(files, *asked).communicate(timeout=60)
+        assert record(files)["outcome"] == "regularized"
+        assert [text for text in record(files)["warnings"] if "amplitudes" in text] == told
+        scales = record(files)["safeguards"]["shell_scale"]
+        hook(files, "--regularizer", "smooth", "--amplitudes", "half-map").communicate(timeout=60)
+        assert record(files)["safeguards"]["shell_scale"] == scales
 
 
 def offer_and_wait(folder: Path, half: int, seconds: float, where: Whereabouts | None = None) -> str:
