@@ -29,8 +29,8 @@ from extrecon.record import Record, log_lines, record_path, write_or_warn
 from extrecon.regularizer import Progress, no_progress
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.job import Job, read_job
-from extrecon.relion.names import output_stem
-from extrecon.relion.search import MODEL, OPTIMISER, SAMPLING, SearchState, read_search_state
+from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, output_stem
+from extrecon.relion.search import SearchState, read_search_state
 from extrecon.system.devices import threads_of_a_call
 from extrecon.system.json_text import text_of
 

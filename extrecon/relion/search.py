@@ -16,7 +16,7 @@ from typing import Any
 
 from extrecon.errors import StarError
 from extrecon.relion.command import Command, initial_low_pass
-from extrecon.relion.names import JobName
+from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, JobName, original_root, parse_file_name
 from extrecon.relion.star import StarFile, read_star
 
 POLL_SECONDS = 0.1
@@ -56,9 +56,6 @@ class SearchState:
         if self.healpix_order is None or self.local_healpix_order is None:
             return None
         return self.healpix_order >= self.local_healpix_order
-
-
-SAMPLING, OPTIMISER, MODEL = "_sampling.star", "_optimiser.star", "_model.star"
 
 
 def read_search_state(
@@ -116,18 +113,15 @@ def _previous_file(name: JobName, suffix: str) -> Path:
 
 def _files_before(name: JobName) -> Iterator[Path]:
     """Yield what RELION wrote of earlier iterations of this run."""
-    for path in name.folder.glob(f"{glob.escape(name.original_root)}*_it*_optimiser.star"):
-        iteration = path.name.removesuffix(OPTIMISER).rpartition("_it")[2]
-        if iteration.isdecimal() and int(iteration) < name.iteration:
+    for path in name.folder.glob(f"{glob.escape(name.original_root)}*_it*{OPTIMISER}"):
+        found = parse_file_name(path.name)
+        if found is not None and found.ending == OPTIMISER and found.iteration < name.iteration:
             yield path
 
 
 def _is_run_before(root: str, name: JobName) -> bool:
     """Tell whether ``root`` is the run that ``name`` continues, or an earlier continuation of it."""
-    if name.root == name.original_root:
-        return False
-    rest = root.removeprefix(name.original_root)
-    return root.startswith(name.original_root) and (rest == "" or rest.removeprefix("_ct").isdigit())
+    return name.root != name.original_root and original_root(root) == name.original_root
 
 
 def _from_sampling(star: StarFile) -> dict[str, Any]:
