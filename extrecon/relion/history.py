@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from extrecon.record import RECORD_SUFFIX
+from extrecon.relion import labels
 from extrecon.relion.names import (
     ACCUMULATORS,
     CALL,
@@ -165,11 +166,11 @@ class RefinementFolder:
             return
         values = self._read(path, read_values)
         if name.ending == SAMPLING:
-            iteration.healpix_order = _whole(values.get("rlnHealpixOrder"))
+            iteration.healpix_order = _whole(values.get(labels.HEALPIX_ORDER))
         elif name.ending == OPTIMISER:
-            iteration.local_healpix_order = _whole(values.get("rlnAutoLocalSearchesHealpixOrder"))
+            iteration.local_healpix_order = _whole(values.get(labels.LOCAL_HEALPIX_ORDER))
         else:
-            resolution = _number(values.get("rlnCurrentResolution"))
+            resolution = _number(values.get(labels.RESOLUTION))
             if resolution is not None:
                 iteration.resolution_angstrom[name.half] = resolution
 
@@ -186,9 +187,9 @@ class RefinementFolder:
         stem = self.folder / last.root
         if last.healpix_order is None:
             sampling = self._read(stem.with_name(stem.name + SAMPLING), read_values)
-            last.healpix_order = _whole(sampling.get("rlnHealpixOrder"))
+            last.healpix_order = _whole(sampling.get(labels.HEALPIX_ORDER))
         model = self._read(stem.with_name(stem.name + MODEL), read_values)
-        resolution = _number(model.get("rlnCurrentResolution"))
+        resolution = _number(model.get(labels.RESOLUTION))
         if resolution is not None and not last.resolution_angstrom:
             last.resolution_angstrom[None] = resolution
 

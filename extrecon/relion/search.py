@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.errors import StarError
+from extrecon.relion import labels
 from extrecon.relion.command import Command, initial_low_pass
 from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, JobName, original_root, parse_file_name
 from extrecon.relion.star import StarFile, read_star
@@ -125,17 +126,17 @@ def _is_run_before(root: str, name: JobName) -> bool:
 
 
 def _from_sampling(star: StarFile) -> dict[str, Any]:
-    return {"healpix_order": star.integer("sampling_general", "rlnHealpixOrder")}
+    return {"healpix_order": star.integer("sampling_general", labels.HEALPIX_ORDER)}
 
 
 def _from_optimiser(star: StarFile) -> dict[str, Any]:
     block = "optimiser_general"
-    mask = star.text(block, "rlnSolventMaskName")
+    mask = star.text(block, labels.SOLVENT_MASK)
     known, low_pass = initial_low_pass(star.opening, star.path)
     return {
-        "local_healpix_order": star.integer(block, "rlnAutoLocalSearchesHealpixOrder"),
-        "split_halves": star.integer(block, "rlnDoSplitRandomHalves") == 1,
-        "particle_diameter_angstrom": star.number(block, "rlnParticleDiameter"),
+        "local_healpix_order": star.integer(block, labels.LOCAL_HEALPIX_ORDER),
+        "split_halves": star.integer(block, labels.SPLIT_HALVES) == 1,
+        "particle_diameter_angstrom": star.number(block, labels.PARTICLE_DIAMETER),
         "solvent_mask": None if mask in ("", "None") else mask,
         "initial_low_pass_angstrom": low_pass,
         "initial_low_pass_is_known": known,
@@ -144,4 +145,4 @@ def _from_optimiser(star: StarFile) -> dict[str, Any]:
 
 
 def _from_model(star: StarFile) -> dict[str, Any]:
-    return {"pixel_size_angstrom": star.number("model_general", "rlnPixelSize")}
+    return {"pixel_size_angstrom": star.number(labels.MODEL_GENERAL, labels.PIXEL_SIZE)}
