@@ -26,8 +26,8 @@ from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import privileges
 from extrecon.system.processes import (
-    STOPPING_SIGNALS,
     Waker,
+    ignore_stopping_signals,
     is_stopped,
     name_of_signal,
     signals_handled,
@@ -74,8 +74,7 @@ def call(star: Path, options: Options, working_directory: Path) -> int:
 
 
 def _raise_stopped(number: int, _frame: FrameType | None) -> None:
-    for other in STOPPING_SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+    ignore_stopping_signals()
     raise _Stopped(number)
 
 
