@@ -58,8 +58,8 @@ class WarmProcess:
 
     def serve(self) -> None:
         """Work until the broker is gone."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only what is handled reaches the wakeup descriptor
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a key on the terminal is for the broker, which then ends us
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wake_writer.fileno())
         with selectors.DefaultSelector() as selector:
             selector.register(self._broker, selectors.EVENT_READ)
