@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from extrecon.call.request import Request
 from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse
 from extrecon.system.processes import ends_with_what_it_does
@@ -23,21 +24,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ends_with_what_it_does()
     try:
         working_directory = _working_directory()
-        star, options = parse(sys.argv[1:] if arguments is None else arguments, os.environ, working_directory)
+        words = sys.argv[1:] if arguments is None else arguments
+        request = Request(*parse(words, os.environ, working_directory), working_directory)
     except UsageError as error:
         say_error(str(error))
         return error.exit_code
     served_by = "off"
-    if options.text("daemon") == "auto":
+    if request.options.text("daemon") == "auto":
         from extrecon.daemon.client import call
 
         try:
-            return call(star, options, working_directory)
+            return call(request)
         except DaemonError as error:
             served_by = f"in-process: {error}"
     from extrecon.call.supervisor import Supervisor
 
-    return Supervisor(star, options, working_directory, served_by).run()
+    return Supervisor(request, served_by).run()
 
 
 def _working_directory() -> Path:

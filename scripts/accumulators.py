@@ -11,6 +11,8 @@ import mrcfile
 import numpy as np
 import numpy.typing as npt
 
+from extrecon.relion.program import VARIABLE
+
 PIXEL_SIZE = 1.5
 OPTICS = """
 # version 30001
@@ -59,7 +61,7 @@ def make_accumulators(folder: Path, box: int, padding: int) -> Path:
     back_project = f"relion_reconstruct --i images.star --o rec.mrc --pad {padding} --external_reconstruct"
     # RELION's own program crashes without the tau2 table, which only a refinement writes: the hook stands in.
     hook = Path(sys.executable).with_name("extrecon-hook")
-    environ = os.environ | {"RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE": f"{hook} --apply never --daemon off"}
+    environ = os.environ | {VARIABLE: f"{hook} --apply never --daemon off"}
     for command in (project, back_project):
         told = subprocess.run(command.split(), cwd=folder, check=False, capture_output=True, text=True, env=environ)
         if told.returncode:

@@ -9,6 +9,9 @@ import mrcfile
 import numpy as np
 import numpy.typing as npt
 
+from extrecon.call.request import Request
+from extrecon.options import Options
+
 BOX = 24
 PIXEL_SIZE = 3.0
 
@@ -72,6 +75,10 @@ class JobFiles:
     @property
     def stem(self) -> Path:
         return self.star.with_suffix("")
+
+    def request(self, options: Options) -> Request:
+        """Return what the hook would hand on."""
+        return Request(self.star, options, self.folder)
 
     def beside(self, ending: str) -> Path:
         return self.stem.with_name(self.stem.name + ending)

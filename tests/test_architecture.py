@@ -49,6 +49,7 @@ STANDARD_LIBRARY_ONLY = (
     "system.files",
     "system.limits",
     "call.limits",
+    "call.request",
     "errors",
 )
 

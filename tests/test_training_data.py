@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.fft
-from extrecon_regularizers.cnn.weights import folder
 from scipy.spatial.transform import Rotation
 from training.half_maps import Grid, between_blurs, simulate_half_map
 from training.particles import Particle, ring
@@ -22,6 +21,7 @@ from training.structure_database import Backbone
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import soft_sphere
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
+from extrecon_regularizers.cnn.weights import folder
 
 TRAINED_ON = json.loads((folder() / "denoiser_training_set.json").read_text())
 

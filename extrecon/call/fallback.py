@@ -12,8 +12,8 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
+from extrecon.call.request import Request
 from extrecon.errors import ExtreconError, WorkerDiedError
-from extrecon.options import Options
 from extrecon.record import RECORD_SUFFIX
 from extrecon.system.files import replacing
 from extrecon.system.json_text import printable, read_json_object, to_json
@@ -31,13 +31,12 @@ class Aftermath:
 
     Parameters
     ----------
-    star : the STAR file of the call; make this object before the work begins
-    options : effective options
+    request : the call; make this object before the work begins
     """
 
-    def __init__(self, star: Path, options: Options) -> None:
-        self._star = star
-        self._fails_loudly = options.text("on_error") == "fail"
+    def __init__(self, request: Request) -> None:
+        self._star = star = request.star
+        self._fails_loudly = request.options.text("on_error") == "fail"
         self._usual_result = star.with_suffix(".mrc")
         self._record_path = star.with_name(star.stem + RECORD_SUFFIX)
         self._before = {path: _stamp(path) for path in (self._usual_result, self._record_path)}

@@ -5,9 +5,7 @@ Whoever waits for the work looks at these, not the work itself: it may be stoppe
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from extrecon.options import Options
+from extrecon.call.request import Request
 
 LOOK_SECONDS = 1.0
 FIRST_STAGE = "load regularizer"
@@ -21,13 +19,12 @@ class Limits:
 
     Parameters
     ----------
-    star : the STAR file of the call
-    options : effective options
+    request : the call
     """
 
-    def __init__(self, star: Path, options: Options) -> None:
-        self._abort = star.with_name(ABORT_FILE)
-        self._seconds = options.number("time_limit")
+    def __init__(self, request: Request) -> None:
+        self._abort = request.star.with_name(ABORT_FILE)
+        self._seconds = request.options.number("time_limit")
 
     def why_give_up(self, regularizing_seconds: float | None) -> str | None:
         """Return why the regularizer should be ended now, if it should.

@@ -20,6 +20,7 @@ from extrecon.call.current import Aside, Call
 from extrecon.call.decision import Decision, decide
 from extrecon.call.plugin import foreign
 from extrecon.call.regularizing import load_regularizer, regularize
+from extrecon.call.request import Request
 from extrecon.errors import DeviceMissingError, ExtreconError, MapError
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.maps.half_map import count_not_finite
@@ -28,8 +29,8 @@ from extrecon.reconstruction import reconstruct_job
 from extrecon.record import Record, log_lines, record_path, write_or_warn
 from extrecon.regularizer import Progress, no_progress
 from extrecon.relion.job import Job, read_job
-from extrecon.relion.names import output_stem
-from extrecon.relion.search import MODEL, OPTIMISER, SAMPLING, SearchState, read_search_state
+from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, output_stem
+from extrecon.relion.search import SearchState, read_search_state
 from extrecon.system.devices import threads_of_a_call
 from extrecon.system.json_text import text_of
 
@@ -38,22 +39,18 @@ Say = Callable[[str], None]
 
 
 def run_job(
-    star: Path,
-    options: Options,
-    working_directory: Path,
+    request: Request,
     say: Say,
     progress: Progress = no_progress,
     *,
     served_by: str = "",
     aside: Aside = nullcontext,
 ) -> Record:
-    """Do what RELION asks for in ``star`` and return the record, which is also written beside the result.
+    """Do what RELION asks for and return the record, which is also written beside the result.
 
     Parameters
     ----------
-    star : the STAR file that RELION wrote
-    options : effective options
-    working_directory : RELION's; the paths in the STAR file are relative to it
+    request : what to do
     say : gets one line about the call, and one more for each warning
     progress : gets stages and fractions
     served_by : for the record: who does this work
@@ -63,17 +60,18 @@ def run_job(
     ------
     ExtreconError : there is no map to return, or the regularizer failed under ``--on-error fail``.
     """
+    options = request.options
     record = Record(
-        input=str(star),
+        input=str(request.star),
         options={**options.values, "set": dict(options.settings)},
         origins=dict(options.origins),
         warnings=list(options.warnings),
         daemon=served_by,
     )
-    # Absolute from the start: whatever a plugin does to the working directory, files go where they belong.
-    star = working_directory / star
+    request = request.absolute  # before a plugin does anything to the working directory
+    star = request.star
     try:
-        _run(star, options, working_directory, record, progress, aside)
+        _run(request, record, progress, aside)
     except Exception as error:
         record.outcome, record.reason = "failed", text_of(error)
         record.error = {"text": text_of(error), "traceback": traceback.format_exc()}
@@ -86,20 +84,19 @@ def run_job(
     return record
 
 
-def _run(
-    star: Path, options: Options, working_directory: Path, record: Record, progress: Progress, aside: Aside
-) -> None:
+def _run(request: Request, record: Record, progress: Progress, aside: Aside) -> None:
+    options = request.options
     progress("read", 0.0)
     with record.stage("read"):
-        job = _read_job(star, working_directory)
+        job = _read_job(request)
         state = _search_state(job, options)
     record.result = str(job.result.absolute())
     compute = _compute(options, record)
-    call = Call(job, state, options, compute, record, working_directory, progress, aside)
+    call = Call(job, state, options, compute, record, request.working_directory, progress, aside)
     decision = decide(job, state, options.text("apply"))  # type: ignore[arg-type]
     _describe(call, decision)
     plain = _reconstruct(call)
-    _check_plain(plain, star)
+    _check_plain(plain, request.star)
     if not plain.any():
         record.reason = f"no particles here: the accumulators are empty; {decision.reason}"
         _publish_plain(call, plain)
@@ -113,14 +110,14 @@ def _run(
     call.write_record()
 
 
-def _read_job(star: Path, working_directory: Path) -> Job:
+def _read_job(request: Request) -> Job:
     """Read the job, and remove what an earlier attempt left of it; of a job that cannot be read as well."""
     try:
-        job = read_job(star, working_directory)
+        job = read_job(request.star, request.working_directory)
     except ExtreconError:
-        publishing.remove_stale(star, None)
+        publishing.remove_stale(request.star, None)
         raise
-    publishing.remove_stale(star, job)
+    publishing.remove_stale(request.star, job)
     return job
 
 

@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from extrecon.call.fallback import Aftermath
 from extrecon.call.limits import FIRST_STAGE, LOOK_SECONDS, Limits
+from extrecon.call.request import Request
 from extrecon.errors import ExtreconError
-from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import require_memory
 from extrecon.system.processes import (
@@ -42,16 +41,12 @@ class Supervisor:
 
     Parameters
     ----------
-    star : the STAR file that RELION wrote
-    options : effective options
-    working_directory : RELION's
+    request : what to do
     served_by : what the record's field ``daemon`` shall say
     """
 
-    def __init__(self, star: Path, options: Options, working_directory: Path, served_by: str) -> None:
-        self.star = star
-        self.options = options
-        self.working_directory = working_directory
+    def __init__(self, request: Request, served_by: str) -> None:
+        self.request = request
         self.served_by = served_by
         self._child = 0
         self._waker = Waker(_LOOKS_STOPPED)
@@ -62,11 +57,11 @@ class Supervisor:
         try:
             require_memory()
         except ExtreconError as error:
-            say_error(f"{self.star}: no map returned: {error}")
+            say_error(f"{self.request.star}: no map returned: {error}")
             return error.exit_code
         _flush()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a child's end would be lost if it is ignored
-        aftermath = Aftermath(self.star, self.options)
+        aftermath = Aftermath(self.request)
         reader, writer = os.pipe()
         with signals_handled(self._stop):
             self._child = os.fork()
@@ -83,7 +78,7 @@ class Supervisor:
     def _conclude(self, aftermath: Aftermath, told: _Told, ended: str) -> int:
         if self._received is None and told.code is not None:
             return aftermath.conclude(told.code, "")
-        remove_temporary_files(self.star, self._child)
+        remove_temporary_files(self.request.star, self._child)
         if self._received is not None:
             return aftermath.stopped(name_of_signal(self._received), self._received)
         return aftermath.conclude(None, told.given_up or ended)
@@ -93,20 +88,13 @@ class Supervisor:
         forget_inherited_signals()
         die_with_parent()
         reports = _Reports(writer)
-        code = work(
-            self.star,
-            self.options,
-            self.working_directory,
-            served_by=self.served_by,
-            progress=reports.stage,
-            aside=reports.aside,
-        )
+        code = work(self.request, served_by=self.served_by, progress=reports.stage, aside=reports.aside)
         reports.tell(_LAST_WORD, code)
         os._exit(code)
 
     def _answer_for(self, reader: int) -> tuple[_Told, str]:
         """Wait for the child's end, or end it; return what it told, and how it ended."""
-        told, limits = _Told(), Limits(self.star, self.options)
+        told, limits = _Told(), Limits(self.request)
         is_open = True
         while True:
             ready = select.select([reader] if is_open else [], [], [], _look_seconds(told))[0]
@@ -221,16 +209,16 @@ def _how_it_ended(status: int) -> str:
     return f"the regularizing process ended itself with code {code}"
 
 
-def work(star: Path, options: Options, working_directory: Path, **how: Any) -> int:
+def work(request: Request, **how: Any) -> int:
     """Do the job in this process and return the exit code; nothing escapes as an exception.
 
     Parameters
     ----------
-    star, options, working_directory : as `extrecon.call.pipeline.run_job` takes them
-    how : its further arguments by name
+    request : what to do
+    how : the further arguments of `extrecon.call.pipeline.run_job` by name
     """
     keep_log()
-    code = _code_of(lambda: _run_job(star, options, working_directory, how), star)
+    code = _code_of(lambda: _run_job(request, how), request)
     _flush()  # a plugin may have printed
     return code
 
@@ -241,13 +229,13 @@ def _flush() -> None:
             stream.flush()
 
 
-def _run_job(star: Path, options: Options, working_directory: Path, how: dict[str, Any]) -> None:
+def _run_job(request: Request, how: dict[str, Any]) -> None:
     from extrecon.call.pipeline import run_job
 
-    run_job(star, options, working_directory, say, **how)
+    run_job(request, say, **how)
 
 
-def _code_of(run: Callable[[], None], star: Path) -> int:
+def _code_of(run: Callable[[], None], request: Request) -> int:
     try:
         run()
     except ExtreconError as error:
@@ -255,6 +243,6 @@ def _code_of(run: Callable[[], None], star: Path) -> int:
     except BaseException:  # noqa: BLE001  whatever it is, RELION's log must show it
         import traceback
 
-        say_error(f"{star}: unexpected error\n{traceback.format_exc()}")
+        say_error(f"{request.star}: unexpected error\n{traceback.format_exc()}")
         return ExtreconError.exit_code
     return 0

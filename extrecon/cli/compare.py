@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -17,13 +16,13 @@ from rich.table import Table
 
 from extrecon.cli.console import console, errors, prepare_folder, settings_from
 from extrecon.errors import RefinementError, UsageError
+from extrecon.system.processes import ignore_stopping_signals, name_of_signal, signals_handled
 
 if TYPE_CHECKING:
     from extrecon.compare.engines import Engine, Outcome
     from extrecon.compare.runs import Run
 
 _SIGNAL_EXIT_BASE = 128
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class EngineName(StrEnum):
@@ -192,14 +191,9 @@ def _ended_by_signals() -> Iterator[None]:
     """Leave in order after a signal: RELION's processes are stopped on the way out."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
-        for each in _ENDING:  # a second one must not break off the stopping
-            signal.signal(each, signal.SIG_IGN)
-        errors.print(f"Stopped by {signal.Signals(number).name}; finished runs are kept.", highlight=False)
+        ignore_stopping_signals()
+        errors.print(f"Stopped by {name_of_signal(number)}; finished runs are kept.", highlight=False)
         raise SystemExit(_SIGNAL_EXIT_BASE + number)
 
-    before = {number: signal.signal(number, leave) for number in _ENDING}
-    try:
+    with signals_handled(leave):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

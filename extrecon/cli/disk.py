@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from extrecon.relion import labels
 from extrecon.relion.history import read_values
+from extrecon.relion.names import CALL, MODEL
 
 _MRC_HEADER_BYTES = 1024
 _MOST_FILES, _LARGEST_BOX, _LARGEST_PADDING = 20, 10_000, 8
@@ -26,7 +28,7 @@ def box_at_hand(folder: Path) -> tuple[int, float] | None:
     """Return box and padding factor of the newest refinement in a folder, or in a project's job folders."""
     newest: dict[Path, float] = {}
     for depth in ("", "*/", "*/*/"):
-        for ending in ("*_external_reconstruct.star", "*_model.star"):
+        for ending in (f"*{CALL}", f"*{MODEL}"):
             for path in folder.glob(depth + ending):
                 try:
                     newest[path] = path.stat().st_mtime
@@ -35,7 +37,7 @@ def box_at_hand(folder: Path) -> tuple[int, float] | None:
     for path in sorted(newest, key=newest.__getitem__, reverse=True)[:_MOST_FILES]:
         try:
             values = read_values(path)
-            box, padding = int(values["rlnOriginalImageSize"]), float(values["rlnPaddingFactor"])
+            box, padding = int(values[labels.ORIGINAL_SIZE]), float(values[labels.PADDING_FACTOR])
         except (OSError, KeyError, ValueError):
             continue
         if 0 < box < _LARGEST_BOX and 1 <= padding <= _LARGEST_PADDING:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,12 +28,12 @@ from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse_options
 from extrecon.relion.history import Iteration, RefinementFolder, continued_refinement
 from extrecon.relion.program import VARIABLE
+from extrecon.system.processes import signals_handled
 
 FLAG, BLUSH = "--external_reconstruct", "--blush"
 # Apptainer and Singularity set in the container what these prefixes stand before.
 _CONTAINER_PREFIXES = ("APPTAINERENV_", "SINGULARITYENV_")
 _SET_TO_NOTHING = re.compile(rf"(?<![A-Za-z0-9_]){VARIABLE}=(?:[\s,]|$)")
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _NOT_FOUND, _SIGNAL_EXIT_BASE = 127, 128
 
 
@@ -193,7 +192,8 @@ class _Running:
 
     def wait(self) -> int:
         """Return the command's exit code; 128 + n after signal n, as a shell would."""
-        with self._signals_forwarded():
+        # What was ignored when we were started, as nohup does, RELION ignores as well: we must outlive it.
+        with signals_handled(self._forward):
             self._start()
             if self._shows and self._refinement is not None:
                 follow(self._refinement, self._is_over, transient=True)  # the summary shows it all
@@ -242,17 +242,6 @@ class _Running:
 
     def _is_over(self) -> bool:
         return self._process is None or self._process.poll() is not None
-
-    @contextmanager
-    def _signals_forwarded(self) -> Iterator[None]:
-        # What was ignored when we were started, as nohup does, RELION ignores as well: we must outlive it.
-        heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, self._forward) for number in heard}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         self._received = number

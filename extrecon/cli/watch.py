@@ -14,9 +14,9 @@ from rich.text import Text
 
 from extrecon.cli import progress
 from extrecon.cli.console import console
-from extrecon.daemon.monitor import Waiting
 from extrecon.errors import InputError
 from extrecon.relion.history import RefinementFolder
+from extrecon.relion.watching import Waiting
 
 LOOK_SECONDS = 2.0
 _ROWS_BESIDE_TABLE = 16

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extrecon.errors import InputError, UsageError
-from extrecon.relion.star import read_star
+from extrecon.relion.particles import read_particles
 from extrecon.simulate.experiment import FILES, MODEL
-from extrecon.simulate.particles import ANGLES
 
 _DECIDING = ("particles.star", "particles.mrcs", "reference.mrc", "true.star", "truth.mrc", "mask.mrc")
 
@@ -62,13 +61,13 @@ def read_data_set(folder: Path) -> DataSet:
         raise InputError(
             f"{folder / 'simulation.json'}: is not what `extrecon simulate` writes: {error}."
         ) from error
-    particles = read_star(folder / "particles.star")
+    particles = read_particles(folder / "particles.star")
     return DataSet(
         folder=folder,
         diameter_angstrom=diameter,
         symmetry=symmetry,
-        has_angles=all(particles.has_column("particles", label) for label in ANGLES),
-        has_ctf=particles.has_column("particles", "rlnDefocusU"),
+        has_angles=particles.has_poses,
+        has_ctf=particles.has_ctf,
         sha256=_digest([folder / name for name in _DECIDING]),
     )
 

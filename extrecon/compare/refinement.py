@@ -15,8 +15,8 @@ from threading import Event
 import psutil
 
 from extrecon.errors import RefinementError, UsageError
+from extrecon.relion.program import VARIABLE
 
-VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
 LOG = "log.txt"
 # Open MPI refuses to start as root, as continuous integration does, without these.
 _AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}

@@ -11,6 +11,7 @@ import numpy as np
 from extrecon.compare.dataset import DataSet
 from extrecon.errors import RefinementError
 from extrecon.maps.mrc import read_map
+from extrecon.relion import labels
 from extrecon.relion.star import read_star
 from extrecon.validate.inputs import Inputs, from_job
 from extrecon.validate.scores import half_set_errors, score
@@ -37,7 +38,7 @@ def course(job: Path) -> Scores:
     records = [json.loads(path.read_text()) for path in job.glob("run_it*_half?_*_extrecon.json")]
     return {
         "resolution_angstrom": read_star(job / "run_model.star", first_block_only=True).number(
-            "model_general", "rlnCurrentResolution"
+            labels.MODEL_GENERAL, labels.RESOLUTION
         ),
         "iterations": len(list(job.glob("run_it???_half1_model.star"))) - 1,
         "calls": len(records),

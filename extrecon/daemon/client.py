@@ -19,15 +19,15 @@ from types import FrameType
 import extrecon
 from extrecon.call.fallback import Aftermath
 from extrecon.call.limits import Limits
+from extrecon.call.request import Request
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL, Channel, Message, peer
 from extrecon.errors import DaemonError
-from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import privileges
 from extrecon.system.processes import (
-    STOPPING_SIGNALS,
     Waker,
+    ignore_stopping_signals,
     is_stopped,
     name_of_signal,
     signals_handled,
@@ -52,14 +52,14 @@ class _Stopped(BaseException):
         self.number = number
 
 
-def call(star: Path, options: Options, working_directory: Path) -> int:
+def call(request: Request) -> int:
     """Have the daemon do a job and return the hook's exit code.
 
     Raises
     ------
     DaemonError : the daemon could not do it; nothing of the job runs any more.
     """
-    client = _Call(star, options, working_directory)
+    client = _Call(request)
     with signals_handled(_raise_stopped):
         try:
             return client.run()
@@ -74,8 +74,7 @@ def call(star: Path, options: Options, working_directory: Path) -> int:
 
 
 def _raise_stopped(number: int, _frame: FrameType | None) -> None:
-    for other in STOPPING_SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+    ignore_stopping_signals()
     raise _Stopped(number)
 
 
@@ -95,12 +94,10 @@ class _Call:
     aftermath : tells what the job has left behind
     """
 
-    def __init__(self, star: Path, options: Options, working_directory: Path) -> None:
-        self.star = star
-        self.options = options
-        self.working_directory = working_directory
-        self.aftermath = Aftermath(star, options)
-        self._limits = Limits(star, options)
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.aftermath = Aftermath(request)
+        self._limits = Limits(request)
         self._channel: Channel | None = None
         self._runner: tuple[int, int] | None = None
         self._waker = Waker(_BEATS_STOPPED)
@@ -146,7 +143,7 @@ class _Call:
             raise DaemonError("there is no connection")
         channel.socket.settimeout(ANSWER_SECONDS)
         try:
-            _tell(channel, self._request(served_by))
+            _tell(channel, self._message(served_by))
             return self._await_verdict(channel)
         except TimeoutError:
             raise self._broken(f"the daemon did not answer for {ANSWER_SECONDS:.0f} s") from None
@@ -180,7 +177,7 @@ class _Call:
                 raise _GaveUp(reason)
             waited = time.monotonic() - begin
             if message.get("waits_for") and waited > next_word:
-                say(f"extrecon {self.star.stem}: waiting for {waited:.0f} s: {message['waits_for']}")
+                say(f"extrecon {self.request.star.stem}: waiting for {waited:.0f} s: {message['waits_for']}")
                 next_word = waited + _NEXT_WORD_SECONDS
 
     def _wake_runner(self) -> None:
@@ -214,26 +211,18 @@ class _Call:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             time.sleep(_POLL_SECONDS)
-        remove_temporary_files(self.star, pid)
+        remove_temporary_files(self.request.star, pid)
 
-    def _request(self, served_by: str) -> Message:
+    def _message(self, served_by: str) -> Message:
         umask = os.umask(0o077)
         os.umask(umask)
-        options = self.options
         return {
             "verb": "run",
             "protocol": PROTOCOL,
             "version": extrecon.__version__,
             "identity": identity(os.environ),
             "privileges": privileges(),
-            "star": str(self.star),
-            "working_directory": str(self.working_directory),
-            "options": {
-                "values": dict(options.values),
-                "settings": dict(options.settings),
-                "origins": dict(options.origins),
-                "warnings": list(options.warnings),
-            },
+            **self.request.to_message(),
             "served_by": served_by,
             "umask": umask,
             "cores": sorted(os.sched_getaffinity(0)),

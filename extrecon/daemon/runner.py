@@ -7,15 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from extrecon.call.limits import FIRST_STAGE
+from extrecon.call.request import Request
 from extrecon.call.supervisor import work
 from extrecon.daemon.job import LONGEST_STAGE, fraction_of
 from extrecon.daemon.protocol import Channel, Message
 from extrecon.errors import RegularizerError
-from extrecon.options import Options
 
 _REPORT_SECONDS = 0.1
 
@@ -29,9 +28,7 @@ def run(request: Message, broker: Channel) -> int:
         report.tell({"lost": f"the daemon may not use core {min(lacking)}, and the call may"})
         return 1
     code = work(
-        Path(request["star"]),
-        Options(**request["options"]),
-        Path(request["working_directory"]),
+        Request.from_message(request),
         served_by=request["served_by"],
         progress=report.stage,
         aside=report.aside,

@@ -1,1 +1,1 @@
-"""RELION's external-reconstruction contract: file names, STAR files, accumulators, and the search state."""
+"""RELION's side: names, STAR files and labels, calls, accumulators, search state, history, particles, watching."""

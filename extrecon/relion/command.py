@@ -6,13 +6,12 @@ the run before.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from extrecon.relion.names import OPTIMISER, original_root, parse_file_name
+
 _HEAD_BYTES = 65536
-_OPTIMISER = re.compile(r"(?P<root>.+)_it(?P<iteration>\d{3,})_optimiser\.star")
-_CONTINUED = re.compile(r"_ct\d+$")
 _LONGEST_CHAIN = 100
 
 
@@ -88,15 +87,16 @@ def _found(named: str, optimiser: Path) -> Path | None:
 
 def _same_run(optimiser: Path) -> list[Path]:
     """Return the optimiser files of one run in the folder, the first iteration first, none later than this one."""
-    own = _OPTIMISER.fullmatch(optimiser.name)
+    own = parse_file_name(optimiser.name)
     if own is None:
         return []
     found = []
-    for path in optimiser.parent.glob("*_optimiser.star"):
-        match = _OPTIMISER.fullmatch(path.name)
-        same = match is not None and _CONTINUED.sub("", match["root"]) == _CONTINUED.sub("", own["root"])
-        if match is not None and same and int(match["iteration"]) <= int(own["iteration"]):
-            found.append((int(match["iteration"]), path))
+    for path in optimiser.parent.glob(f"*{OPTIMISER}"):
+        name = parse_file_name(path.name)
+        if name is None or name.ending != OPTIMISER or name.iteration > own.iteration:
+            continue
+        if original_root(name.root) == original_root(own.root):
+            found.append((name.iteration, path))
     return [path for _, path in sorted(found)]
 
 

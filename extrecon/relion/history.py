@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_FILE = re.compile(
-    r"(?P<root>.+)_it(?P<iteration>\d{3,})(?:_half(?P<half>[12]))?"
-    r"(?:_(?P<kind>class|body)(?P<number>\d{3,}))?_"
-    r"(?P<what>sampling\.star|optimiser\.star|model\.star|external_reconstruct\.star|external_reconstruct_extrecon\.json)"
+from extrecon.record import RECORD_SUFFIX
+from extrecon.relion import labels
+from extrecon.relion.names import (
+    ACCUMULATORS,
+    CALL,
+    CALL_RECORD,
+    MODEL,
+    OPTIMISER,
+    SAMPLING,
+    FileName,
+    original_root,
+    parse_file_name,
+    root_of_optimiser,
 )
-_CONTINUED = re.compile(r"_ct\d+$")
-_ACCUMULATOR = re.compile(
-    r"(?P<root>.+)_it\d{3,}(?:_half[12])?_(?:class|body)\d{3,}_external_reconstruct_(?:data_real|data_imag|weight)\.mrc"
-)
-_OPTIMISER = re.compile(r"(?P<root>.+?)(?:_it\d{3,})?_optimiser\.star")
+
+_OF_CALLS = (CALL, CALL_RECORD)
+_OF_ITERATIONS = (SAMPLING, OPTIMISER, MODEL)
 
 
 class CallName(NamedTuple):
@@ -91,13 +97,13 @@ class RefinementFolder:
         found: dict[tuple[int, str], Iteration] = {}
         latest: dict[int, Iteration] = {}
         for path in self._files():
-            match = _FILE.fullmatch(path.name)
-            if match is None or self._is_anothers(match["root"]):
+            name = self._own(path, _OF_CALLS + _OF_ITERATIONS)
+            if name is None:
                 continue
-            number, root = int(match["iteration"]), match["root"]
+            number, root = name.iteration, name.root
             # What the run before left of the same iteration must not pass for the continued run's.
             latest[number] = found.setdefault((number, root), Iteration(number, root))
-            self._take(path, match, latest[number])
+            self._take(path, name, latest[number])
         iterations = [latest[number] for number in sorted(latest)]
         _mark_uncalled(iterations)
         if iterations and any(call.half is None for call in iterations[-1].calls):
@@ -112,9 +118,8 @@ class RefinementFolder:
     def records(self) -> dict[str, int]:
         """Return the names of extrecon's records, each with when it was written, ns: a change means a call."""
         found = {}
-        for path in self.folder.glob("*_extrecon.json"):
-            match = _FILE.fullmatch(path.name)
-            if match is not None and not self._is_anothers(match["root"]):
+        for path in self.folder.glob(f"*{RECORD_SUFFIX}"):
+            if self._own(path, (CALL_RECORD,)) is not None:
                 with suppress(OSError):
                     found[path.name] = path.stat().st_mtime_ns
         return found
@@ -124,16 +129,14 @@ class RefinementFolder:
         sizes = []
         with suppress(OSError):
             for path in self.folder.iterdir():
-                match = _ACCUMULATOR.fullmatch(path.name)
-                if match is not None and not self._is_anothers(match["root"]):
+                if self._own(path, ACCUMULATORS) is not None:
                     with suppress(OSError):
                         sizes.append(path.stat().st_size)
         return len(sizes), sum(sizes)
 
     def is_finished(self) -> bool:
         """Tell whether RELION has written its final files, which bear no iteration."""
-        names = [f"{self.root}_model.star"] if self.root else ["*_model.star"]
-        finals = [path for name in names for path in self.folder.glob(name) if "_it" not in path.name]
+        finals = [path for path in self.folder.glob(f"{self.root or '*'}{MODEL}") if "_it" not in path.name]
         return bool(finals)
 
     def _files(self) -> list[Path]:
@@ -148,37 +151,45 @@ class RefinementFolder:
                 times[path] = path.stat().st_mtime_ns, path.name
         return sorted(times, key=times.__getitem__)
 
-    def _is_anothers(self, root: str) -> bool:
-        return self.root is not None and _CONTINUED.sub("", root) != _CONTINUED.sub("", self.root)
+    def _own(self, path: Path, endings: Sequence[str]) -> FileName | None:
+        """Return what the name of a file of this refinement says; None if it is another's, or ends otherwise."""
+        name = parse_file_name(path.name)
+        if name is None or name.ending not in endings:
+            return None
+        is_own = self.root is None or original_root(name.root) == original_root(self.root)
+        return name if is_own else None
 
-    def _take(self, path: Path, match: re.Match[str], iteration: Iteration) -> None:
-        half, what = int(match["half"]) if match["half"] else None, match["what"]
-        if match["kind"]:
-            call = CallName(half, match["kind"], int(match["number"]))
-            if what.endswith(".json"):
-                record = self._read(path, _read_record)
-                if record:
-                    iteration.records[call] = record
-            else:
-                iteration.calls.add(call)
-        elif what == "sampling.star":
-            iteration.healpix_order = _whole(self._read(path, read_values).get("rlnHealpixOrder"))
-        elif what == "optimiser.star":
-            told = self._read(path, read_values).get("rlnAutoLocalSearchesHealpixOrder")
-            iteration.local_healpix_order = _whole(told)
-        elif what == "model.star":
-            resolution = _number(self._read(path, read_values).get("rlnCurrentResolution"))
+    def _take(self, path: Path, name: FileName, iteration: Iteration) -> None:
+        if name.ending in _OF_CALLS:
+            if name.kind is not None:
+                self._take_call(path, CallName(name.half, name.kind, name.number), iteration)
+            return
+        values = self._read(path, read_values)
+        if name.ending == SAMPLING:
+            iteration.healpix_order = _whole(values.get(labels.HEALPIX_ORDER))
+        elif name.ending == OPTIMISER:
+            iteration.local_healpix_order = _whole(values.get(labels.LOCAL_HEALPIX_ORDER))
+        else:
+            resolution = _number(values.get(labels.RESOLUTION))
             if resolution is not None:
-                iteration.resolution_angstrom[half] = resolution
+                iteration.resolution_angstrom[name.half] = resolution
+
+    def _take_call(self, path: Path, call: CallName, iteration: Iteration) -> None:
+        if path.suffix != ".json":
+            iteration.calls.add(call)
+            return
+        record = self._read(path, _read_record)
+        if record:
+            iteration.records[call] = record
 
     def _take_final(self, last: Iteration) -> None:
         """Read what RELION wrote of the joined iteration: its files bear no number."""
         stem = self.folder / last.root
         if last.healpix_order is None:
-            sampling = self._read(stem.with_name(f"{stem.name}_sampling.star"), read_values)
-            last.healpix_order = _whole(sampling.get("rlnHealpixOrder"))
-        model = self._read(stem.with_name(f"{stem.name}_model.star"), read_values)
-        resolution = _number(model.get("rlnCurrentResolution"))
+            sampling = self._read(stem.with_name(stem.name + SAMPLING), read_values)
+            last.healpix_order = _whole(sampling.get(labels.HEALPIX_ORDER))
+        model = self._read(stem.with_name(stem.name + MODEL), read_values)
+        resolution = _number(model.get(labels.RESOLUTION))
         if resolution is not None and not last.resolution_angstrom:
             last.resolution_angstrom[None] = resolution
 
@@ -199,8 +210,8 @@ class RefinementFolder:
 
 def continued_refinement(optimiser: Path) -> RefinementFolder | None:
     """Return the refinement that goes on from an optimiser file of its own; None if the name is not RELION's."""
-    match = _OPTIMISER.fullmatch(optimiser.name)
-    return None if match is None else RefinementFolder(optimiser.parent, match["root"])
+    root = root_of_optimiser(optimiser.name)
+    return None if root is None else RefinementFolder(optimiser.parent, root)
 
 
 def _mark_uncalled(iterations: list[Iteration]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import StarError
+from extrecon.relion import labels
 from extrecon.relion.names import JobName, output_stem, parse_job_name
 from extrecon.relion.star import StarFile, read_star
 
@@ -80,31 +81,31 @@ def read_job(star: Path, working_directory: Path) -> Job:
     def path(key: str) -> Path:
         return root / _path_text(file, key)
 
-    result_star = file.values(GENERAL).get("rlnExtReconsResultStarfile")
+    result_star = file.values(GENERAL).get(labels.RESULT_STAR)
     job = Job(
         star=star,
         name=parse_job_name(star),
-        data_real=path("rlnExtReconsDataReal"),
-        data_imag=path("rlnExtReconsDataImag"),
-        weight=path("rlnExtReconsWeight"),
-        result=path("rlnExtReconsResult"),
+        data_real=path(labels.DATA_REAL),
+        data_imag=path(labels.DATA_IMAG),
+        weight=path(labels.WEIGHT),
+        result=path(labels.RESULT),
         result_star=root / str(result_star) if result_star else None,
-        tau2_fudge=file.number(GENERAL, "rlnTau2FudgeFactor"),
-        padding_factor=file.number(GENERAL, "rlnPaddingFactor"),
-        dimensions=file.integer(GENERAL, "rlnReferenceDimensionality"),
-        original_size=file.integer(GENERAL, "rlnOriginalImageSize"),
-        current_size=file.integer(GENERAL, "rlnCurrentImageSize"),
+        tau2_fudge=file.number(GENERAL, labels.TAU2_FUDGE),
+        padding_factor=file.number(GENERAL, labels.PADDING_FACTOR),
+        dimensions=file.integer(GENERAL, labels.DIMENSIONS),
+        original_size=file.integer(GENERAL, labels.ORIGINAL_SIZE),
+        current_size=file.integer(GENERAL, labels.CURRENT_SIZE),
         tau2=tau2,
         half_map_fsc=fsc,
-        pixel_size_angstrom=_optional(file, "rlnPixelSize"),
-        particle_diameter_angstrom=_optional(file, "rlnParticleDiameter"),
+        pixel_size_angstrom=_optional(file, labels.PIXEL_SIZE),
+        particle_diameter_angstrom=_optional(file, labels.PARTICLE_DIAMETER),
     )
     _check_table_length(job)
     _check_results_are_no_inputs(job)
     _check_name_of_result(job)
     if job.tau2_fudge <= 0:
         # RELION's own program gives NaN for 0, and takes signal for noise below it.
-        raise StarError(f"{star}: _rlnTau2FudgeFactor is {job.tau2_fudge:g}, but it must be above 0.")
+        raise StarError(f"{star}: _{labels.TAU2_FUDGE} is {job.tau2_fudge:g}, but it must be above 0.")
     return job
 
 
@@ -116,7 +117,7 @@ def _path_text(file: StarFile, key: str) -> str:
 
 
 def _root_of_paths(file: StarFile, star: Path, working_directory: Path) -> Path:
-    first = _path_text(file, "rlnExtReconsWeight")
+    first = _path_text(file, labels.WEIGHT)
     if Path(first).is_absolute():
         return working_directory
     for folder in (working_directory, *star.absolute().parents):
@@ -134,15 +135,15 @@ def _optional(file: StarFile, key: str) -> float | None:
 
 
 def _shell_table(file: StarFile) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]:
-    index = file.column(TAU2, "rlnSpectralIndex")
-    tau2 = file.column(TAU2, "rlnReferenceTau2")
-    fsc = file.column(TAU2, "rlnGoldStandardFsc")
+    index = file.column(TAU2, labels.SHELL)
+    tau2 = file.column(TAU2, labels.REFERENCE_TAU2)
+    fsc = file.column(TAU2, labels.HALF_MAP_FSC)
     if not index.size:
         raise StarError(f"{file.path}: data_{TAU2} has no rows; the file is cut off or still being written.")
     if not np.array_equal(index, np.arange(index.size)):
-        raise StarError(f"{file.path}: _rlnSpectralIndex does not count 0, 1, 2, … to {index.size - 1}.")
+        raise StarError(f"{file.path}: _{labels.SHELL} does not count 0, 1, 2, … to {index.size - 1}.")
     if tau2.min() < 0:
-        raise StarError(f"{file.path}: _rlnReferenceTau2 is negative in shell {int(tau2.argmin())}.")
+        raise StarError(f"{file.path}: _{labels.REFERENCE_TAU2} is negative in shell {int(tau2.argmin())}.")
     # Without half sets RELION writes zeros. Taken for an FSC they would say that nothing in the map is signal.
     return tau2, fsc if np.any(fsc[1:] != 0) else None
 
@@ -161,7 +162,7 @@ def _check_name_of_result(job: Job) -> None:
     wanted = job.stem.name + ".mrc"
     if job.name is not None and job.result.name != wanted:
         raise StarError(
-            f"{job.star}: _rlnExtReconsResult is {job.result.name}, but RELION will look for {wanted}; "
+            f"{job.star}: _{labels.RESULT} is {job.result.name}, but RELION will look for {wanted}; "
             "the file is damaged."
         )
 
@@ -169,6 +170,6 @@ def _check_name_of_result(job: Job) -> None:
 def _check_results_are_no_inputs(job: Job) -> None:
     """Refuse results that bear the name of an input: what lies at a result's name is removed before the work."""
     inputs = {os.path.realpath(path) for path in (job.star, job.data_real, job.data_imag, job.weight)}
-    for key, result in (("rlnExtReconsResult", job.result), ("rlnExtReconsResultStarfile", job.result_star)):
+    for key, result in ((labels.RESULT, job.result), (labels.RESULT_STAR, job.result_star)):
         if result is not None and os.path.realpath(result) in inputs:
             raise StarError(f"{job.star}: _{key} names {result}, which is one of the inputs and would be lost.")

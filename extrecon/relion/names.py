@@ -1,7 +1,8 @@
-"""What the name of an external-reconstruction STAR file says.
+"""What RELION's file names say.
 
-``<root>_it<NNN>[_half1|_half2]_class<NNN>|_body<NNN>_external_reconstruct.star``; a continued run adds ``_ct<NN>``
-to its root, and its root may hold any further ``_``.
+``<root>_it<NNN>[_half1|_half2][_class<NNN>|_body<NNN>]<ending>``; a continued run adds ``_ct<NN>`` to its root, and
+its root may hold any further ``_``. What a finished refinement leaves at its very end bears no iteration:
+``<root>_model.star``.
 """
 
 from __future__ import annotations
@@ -9,14 +10,72 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from extrecon.errors import StarError
+from extrecon.record import RECORD_SUFFIX
 
-_PATTERN = re.compile(
+SAMPLING, OPTIMISER, MODEL = "_sampling.star", "_optimiser.star", "_model.star"
+CALL = "_external_reconstruct.star"
+CALL_RECORD = CALL.removesuffix(".star") + RECORD_SUFFIX
+ACCUMULATORS = tuple(f"_external_reconstruct_{what}.mrc" for what in ("data_real", "data_imag", "weight"))
+
+# No ending holds a digit, so a root that looks like a name itself is told from what follows it.
+_OF_AN_ITERATION = re.compile(
     r"(?P<root>.*)_it(?P<iteration>\d{3,})(?:_half(?P<half>[12]))?"
-    r"_(?P<kind>class|body)(?P<number>\d{3,})_external_reconstruct\.star"
+    r"(?:_(?P<kind>class|body)(?P<number>\d{3,}))?(?P<ending>_[a-z_]+\.[a-z]+)"
 )
 _CONTINUED = re.compile(r"_ct\d+$")
+
+
+class FileName(NamedTuple):
+    """The parts of a file's name that bears an iteration.
+
+    Attributes
+    ----------
+    root : RELION's output name without the folder, with ``_ctNN`` if the run was continued
+    iteration : N
+    half : 1 or 2; None if the file is about both
+    kind : "class" or "body"; None if the file is about the whole iteration
+    number : of the class or body, from 1; 0 without
+    ending : such as `SAMPLING`
+    """
+
+    root: str
+    iteration: int
+    half: int | None
+    kind: str | None
+    number: int
+    ending: str
+
+
+def parse_file_name(name: str) -> FileName | None:
+    """Return what a file's name, without its folder, says; None if it bears no iteration."""
+    match = _OF_AN_ITERATION.fullmatch(name)
+    if match is None:
+        return None
+    half, number = match["half"], match["number"]
+    return FileName(
+        root=match["root"],
+        iteration=int(match["iteration"]),
+        half=int(half) if half else None,
+        kind=match["kind"],
+        number=int(number) if number else 0,
+        ending=match["ending"],
+    )
+
+
+def original_root(root: str) -> str:
+    """Return the root that a run had before it was continued for the first time."""
+    return _CONTINUED.sub("", root)
+
+
+def root_of_optimiser(name: str) -> str | None:
+    """Return the root of an optimiser file, that of the last iteration as well; None if it is no such file."""
+    if not name.endswith(OPTIMISER):
+        return None
+    parts = parse_file_name(name)
+    return parts.root if parts and parts.ending == OPTIMISER else name.removesuffix(OPTIMISER)
 
 
 @dataclass(frozen=True)
@@ -43,7 +102,7 @@ class JobName:
     @property
     def original_root(self) -> str:
         """The root before the run was continued for the first time."""
-        return _CONTINUED.sub("", self.root)
+        return original_root(self.root)
 
     @property
     def label(self) -> str:
@@ -54,18 +113,10 @@ class JobName:
 
 def parse_job_name(star: Path) -> JobName | None:
     """Return what the file's name says; None if RELION's refinement did not name it so."""
-    match = _PATTERN.fullmatch(star.name)
-    if match is None:
+    parts = parse_file_name(star.name)
+    if parts is None or parts.kind is None or parts.ending != CALL:
         return None
-    half = match["half"]
-    return JobName(
-        folder=star.parent,
-        root=match["root"],
-        iteration=int(match["iteration"]),
-        half=int(half) if half else None,
-        kind=match["kind"],
-        number=int(match["number"]),
-    )
+    return JobName(star.parent, parts.root, parts.iteration, parts.half, parts.kind, parts.number)
 
 
 def output_stem(star: Path) -> Path:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.errors import StarError
+from extrecon.relion import labels
 from extrecon.relion.command import Command, initial_low_pass
 from extrecon.relion.job import Job
-from extrecon.relion.names import JobName
+from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, JobName, original_root, parse_file_name
 from extrecon.relion.star import StarFile, read_star
 
 POLL_SECONDS = 0.1
@@ -57,9 +58,6 @@ class SearchState:
         if self.healpix_order is None or self.local_healpix_order is None:
             return None
         return self.healpix_order >= self.local_healpix_order
-
-
-SAMPLING, OPTIMISER, MODEL = "_sampling.star", "_optimiser.star", "_model.star"
 
 
 def pixel_size_of(job: Job) -> float | None:
@@ -124,32 +122,29 @@ def _previous_file(name: JobName, suffix: str) -> Path:
 
 def _files_before(name: JobName) -> Iterator[Path]:
     """Yield what RELION wrote of earlier iterations of this run."""
-    for path in name.folder.glob(f"{glob.escape(name.original_root)}*_it*_optimiser.star"):
-        iteration = path.name.removesuffix(OPTIMISER).rpartition("_it")[2]
-        if iteration.isdecimal() and int(iteration) < name.iteration:
+    for path in name.folder.glob(f"{glob.escape(name.original_root)}*_it*{OPTIMISER}"):
+        found = parse_file_name(path.name)
+        if found is not None and found.ending == OPTIMISER and found.iteration < name.iteration:
             yield path
 
 
 def _is_run_before(root: str, name: JobName) -> bool:
     """Tell whether ``root`` is the run that ``name`` continues, or an earlier continuation of it."""
-    if name.root == name.original_root:
-        return False
-    rest = root.removeprefix(name.original_root)
-    return root.startswith(name.original_root) and (rest == "" or rest.removeprefix("_ct").isdigit())
+    return name.root != name.original_root and original_root(root) == name.original_root
 
 
 def _from_sampling(star: StarFile) -> dict[str, Any]:
-    return {"healpix_order": star.integer("sampling_general", "rlnHealpixOrder")}
+    return {"healpix_order": star.integer("sampling_general", labels.HEALPIX_ORDER)}
 
 
 def _from_optimiser(star: StarFile) -> dict[str, Any]:
     block = "optimiser_general"
-    mask = star.text(block, "rlnSolventMaskName")
+    mask = star.text(block, labels.SOLVENT_MASK)
     known, low_pass = initial_low_pass(star.opening, star.path)
     return {
-        "local_healpix_order": star.integer(block, "rlnAutoLocalSearchesHealpixOrder"),
-        "split_halves": star.integer(block, "rlnDoSplitRandomHalves") == 1,
-        "particle_diameter_angstrom": star.number(block, "rlnParticleDiameter"),
+        "local_healpix_order": star.integer(block, labels.LOCAL_HEALPIX_ORDER),
+        "split_halves": star.integer(block, labels.SPLIT_HALVES) == 1,
+        "particle_diameter_angstrom": star.number(block, labels.PARTICLE_DIAMETER),
         "solvent_mask": None if mask in ("", "None") else mask,
         "initial_low_pass_angstrom": low_pass,
         "initial_low_pass_is_known": known,
@@ -158,4 +153,4 @@ def _from_optimiser(star: StarFile) -> dict[str, Any]:
 
 
 def _from_model(star: StarFile) -> dict[str, Any]:
-    return {"pixel_size_angstrom": star.number("model_general", "rlnPixelSize")}
+    return {"pixel_size_angstrom": star.number(labels.MODEL_GENERAL, labels.PIXEL_SIZE)}

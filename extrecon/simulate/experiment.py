@@ -27,11 +27,13 @@ from extrecon.errors import UsageError
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps.half_map import HalfMap
 from extrecon.maps.mrc import read_map, write_volume
+from extrecon.relion import labels
+from extrecon.relion.particles import Optics, write_particles
 from extrecon.simulate import orientations
 from extrecon.simulate.motion import moved
 from extrecon.simulate.noise import gaussian_noise
-from extrecon.simulate.particles import write_particles, write_stack
 from extrecon.simulate.projection import contrast_transfer, project, shift_and_blur
+from extrecon.simulate.stack import write_stack
 from extrecon.system.files import replacing
 
 FloatArray = npt.NDArray[np.float64]
@@ -151,23 +153,13 @@ def simulate(plan: Plan, folder: Path, report: Report) -> dict[str, object]:
     truth = states[0] * scale
     _write_maps(folder, truth, pixel, diameter, plan)
     write_stack(folder / "particles.mrcs", images, pixel)
-    optics = (plan.voltage_kv, plan.spherical_aberration_mm, plan.amplitude_contrast)
+    optics = Optics(box, pixel, plan.voltage_kv, plan.spherical_aberration_mm, plan.amplitude_contrast)
     told = dict(columns)
     if len(states) > 1:
-        told["rlnClassNumber"] = np.asarray(state + 1, np.float64)
-    write_particles(folder / "true.star", box, pixel, true, shifts, "particles.mrcs", told, count, *optics)
+        told[labels.CLASS_NUMBER] = np.asarray(state + 1, np.float64)
+    write_particles(folder / "true.star", optics, true, shifts, "particles.mrcs", told)
     start = None if plan.perturb_degrees is None else orientations.perturbed(true, plan.perturb_degrees, rng)
-    write_particles(
-        folder / "particles.star",
-        box,
-        pixel,
-        start,
-        np.zeros_like(shifts),
-        "particles.mrcs",
-        columns,
-        count,
-        *optics,
-    )
+    write_particles(folder / "particles.star", optics, start, np.zeros_like(shifts), "particles.mrcs", columns)
     if model is not None:
         with replacing(folder / MODEL) as temporary:
             model.make_mmcif_document().write_file(str(temporary))
@@ -284,7 +276,7 @@ def _defoci(plan: Plan, count: int, rng: np.random.Generator) -> dict[str, Float
     mean = rng.uniform(*plan.defocus_angstrom, count)
     half = rng.uniform(0, plan.astigmatism_angstrom, count) / 2
     angle = rng.uniform(0, 180, count)
-    return {"rlnDefocusU": mean + half, "rlnDefocusV": mean - half, "rlnDefocusAngle": angle}
+    return {labels.DEFOCUS_U: mean + half, labels.DEFOCUS_V: mean - half, labels.DEFOCUS_ANGLE: angle}
 
 
 def _signal(

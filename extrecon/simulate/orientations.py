@@ -1,7 +1,6 @@
 """Sets of orientations: uniform, on a HEALPix grid, in a cone, about one axis; and errors put on them.
 
-An orientation is the rotation Rz(rot) Ry(tilt) Rz(psi) (intrinsic ZYZ), which turns the image's frame into the
-map's: its third column is the viewing direction.
+An orientation is a pose as in `extrecon.relion.particles`: its third column is the viewing direction.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from extrecon.errors import UsageError
+from extrecon.relion.particles import EULER_AXES
 
 Array = npt.NDArray[np.float64]
 _SPHERE_DEGREES = 180 / np.pi
@@ -43,7 +43,7 @@ def healpix_grid(step_degrees: float, rng: np.random.Generator, tilt_degrees: tu
     if not kept.any():
         raise UsageError(f"No direction of the grid has a tilt from {tilt_degrees[0]:g} to {tilt_degrees[1]:g}°.")
     psi = rng.uniform(0, 2 * np.pi, int(kept.sum()))
-    return Rotation.from_euler("ZYZ", np.stack([rot[kept], tilt[kept], psi], axis=1))
+    return Rotation.from_euler(EULER_AXES, np.stack([rot[kept], tilt[kept], psi], axis=1))
 
 
 def healpix_step_degrees(nside: int) -> float:
@@ -63,13 +63,13 @@ def cone(count: int, rng: np.random.Generator, tilt_degrees: tuple[float, float]
         raise UsageError(f"Tilts must run from 0 to 180 degrees, the smaller first, not {low:g} to {high:g}.")
     rot, psi = rng.uniform(-np.pi, np.pi, (2, count))
     tilt = np.arccos(rng.uniform(np.cos(np.radians(high)), np.cos(np.radians(low)), count))
-    return Rotation.from_euler("ZYZ", np.stack([rot, tilt, psi], axis=1))
+    return Rotation.from_euler(EULER_AXES, np.stack([rot, tilt, psi], axis=1))
 
 
 def single_axis(count: int, rng: np.random.Generator, tilt_degrees: float) -> Rotation:
     """Return orientations of one tilt, turned at random about z and in the plane; 90° are side views."""
     rot, psi = rng.uniform(-np.pi, np.pi, (2, count))
-    return Rotation.from_euler("ZYZ", np.stack([rot, np.full(count, np.radians(tilt_degrees)), psi], axis=1))
+    return Rotation.from_euler(EULER_AXES, np.stack([rot, np.full(count, np.radians(tilt_degrees)), psi], axis=1))
 
 
 def perturbed(poses: Rotation, degrees: float, rng: np.random.Generator) -> Rotation:

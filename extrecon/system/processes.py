@@ -96,6 +96,12 @@ def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterato
             signal.signal(number, signal.SIG_IGN if done and _ENDS_WITH_WHAT_IT_DOES else earlier)
 
 
+def ignore_stopping_signals() -> None:
+    """Ignore the signals that stop a program, once one has come: a second must not break off the stopping."""
+    for number in STOPPING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 _ENDS_WITH_WHAT_IT_DOES: list[bool] = []
 
 
@@ -107,7 +113,7 @@ def ends_with_what_it_does() -> None:
 def forget_inherited_signals() -> None:
     """Make this process hear signals as a new program should: none blocked, ours handled no more.
 
-    What is ignored stays ignored.
+    What is ignored stays ignored: whoever started RELION under ``nohup``, say, meant all that it starts.
     """
     for number in (*STOPPING_SIGNALS, signal.SIGALRM, signal.SIGCHLD):
         if signal.getsignal(number) is not signal.SIG_IGN:

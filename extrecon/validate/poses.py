@@ -1,7 +1,7 @@
 """Angular and shift errors against known poses, symmetry-aware, before and after a rigid-body alignment.
 
-A pose is the rotation Rz(rot) Ry(tilt) Rz(psi) that turns the image's frame into the map's. If a whole map is
-turned by G, every pose becomes G R: half-sets of a refinement drift apart like that, and nothing is wrong with it.
+Poses and shifts are as in `extrecon.relion.particles`. If a whole map is turned by G, every pose R becomes G R:
+half-sets of a refinement drift apart like that, and nothing is wrong with it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def pose_errors(
     Parameters
     ----------
     found, true : poses, one for each particle
-    found_shifts, true_shifts : (particles, 2), ``rlnOriginX/YAngst``
+    found_shifts, true_shifts : (particles, 2), Å
     group : the point group's rotations
     """
     before = nearest_departure(found, true, Rotation.identity(), group)

@@ -9,18 +9,16 @@ from typing import Any
 import gemmi
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.transform import Rotation
 
 from extrecon.atoms.frame import place_in_map
 from extrecon.atoms.scattering import read_structure, scattering_map
-from extrecon.errors import InputError, MapError, StarError, UsageError
+from extrecon.errors import InputError, MapError, UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.maps.half_map import HalfMap
 from extrecon.pictures.maps import guinier_profile
-from extrecon.relion.star import StarFile, read_star
+from extrecon.relion.particles import read_particles
 from extrecon.relion.symmetry import symmetry_group
-from extrecon.simulate.particles import ANGLES, ORIGINS
 from extrecon.validate.fsc import (
     HALF,
     directional_fsc,
@@ -166,40 +164,20 @@ def half_set_errors(found_path: Path, true_path: Path, symmetry: str) -> dict[st
     StarError : a column is missing.
     InputError : an image has no true pose.
     """
-    found, true = read_star(found_path), read_star(true_path)
-    numbers = _image_numbers(found)
-    named = true.has_column("particles", "rlnImageName")
-    known = _image_numbers(true) if named else range(1, len(_shifts(true)) + 1)
+    found, true = read_particles(found_path), read_particles(true_path)
+    numbers, shifts = found.image_numbers(), true.shifts_angstrom()
+    known = true.image_numbers() if true.has_image_names else range(1, len(shifts) + 1)
     place = {number: row for row, number in enumerate(known)}
     missing = [number for number in numbers if number not in place]
     if missing:
         raise InputError(f"{true_path}: has no true pose for image {missing[0]} of {found_path}.")
     rows = np.array([place[number] for number in numbers])
-    halves = (
-        found.column("particles", "rlnRandomSubset") if found.has_column("particles", "rlnRandomSubset") else None
-    )
+    halves = found.half_sets()
     sets = {"all": np.ones(len(rows), bool)} if halves is None else {f"half{h}": halves == h for h in (1, 2)}
     group = symmetry_group(symmetry)
+    poses, true_poses = found.poses(), true.poses()[rows]
+    found_shifts, true_shifts = found.shifts_angstrom(), shifts[rows]
     return {
-        name: pose_errors(
-            _poses(found)[some], _poses(true)[rows][some], _shifts(found)[some], _shifts(true)[rows][some], group
-        )
+        name: pose_errors(poses[some], true_poses[some], found_shifts[some], true_shifts[some], group)
         for name, some in sets.items()
     }
-
-
-def _image_numbers(file: StarFile) -> list[int]:
-    names = file.texts("particles", "rlnImageName")
-    try:
-        return [int(name.partition("@")[0]) for name in names]
-    except ValueError:
-        raise StarError(f"{file.path}: _rlnImageName must be NUMBER@STACK, not {names[0]}.") from None
-
-
-def _poses(file: StarFile) -> Rotation:
-    angles = np.stack([file.column("particles", label) for label in ANGLES], axis=1)
-    return Rotation.from_euler("ZYZ", angles, degrees=True)
-
-
-def _shifts(file: StarFile) -> npt.NDArray[np.float64]:
-    return np.stack([file.column("particles", label) for label in ORIGINS], axis=1)

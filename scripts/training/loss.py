@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from extrecon_regularizers.cnn.network import ERROR_FLOOR
 from torch import Tensor
+
+from extrecon_regularizers.cnn.network import ERROR_FLOOR
 
 _WITHIN_REACH = 1.4  # shells up to so many times the resolution's count
 _LARGEST_LOG_ERROR = 4.0  # an error far beyond any density; its exponential would overflow otherwise

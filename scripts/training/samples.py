@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from extrecon_regularizers.cnn.standardise import like, standardise
 
 from extrecon.fourier.compute import cpu
+from extrecon_regularizers.cnn.standardise import like, standardise
 from training.half_maps import Simulated, simulate_half_map
 
 Array = npt.NDArray[np.float32]

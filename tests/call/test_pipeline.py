@@ -34,7 +34,7 @@ def options(folder: Path, *set_: str, **flags: Any) -> Options:
 
 def run(files: JobFiles, *set_: str, **flags: Any) -> tuple[Record, list[str]]:
     said: list[str] = []
-    record = run_job(files.star, options(files.folder, *set_, **flags), files.folder, said.append)
+    record = run_job(files.request(options(files.folder, *set_, **flags)), said.append)
     return record, said
 
 
@@ -349,7 +349,7 @@ def test_damaged_input_is_told_and_leaves_no_map(
     damage(files)
     said: list[str] = []
     with pytest.raises(error) as raised:
-        run_job(files.star, options(tmp_path), tmp_path, said.append)
+        run_job(files.request(options(tmp_path)), said.append)
     assert told in str(raised.value)
     assert not files.result.exists()
     assert "ERROR: no map returned" in said[0]

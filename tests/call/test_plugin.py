@@ -38,7 +38,7 @@ def run(files: JobFiles, code: str = "", **flags: Any) -> tuple[Record, list[str
     said: list[str] = []
     chosen = {"gate_wait": 0.0, "half_wait": 0.3, "regularizer": "does", **flags}
     set_ = [f"do={code}"] if code else []
-    record = run_job(files.star, resolve(chosen, set_, {}, None, files.folder), files.folder, said.append)
+    record = run_job(files.request(resolve(chosen, set_, {}, None, files.folder)), said.append)
     return record, said
 
 

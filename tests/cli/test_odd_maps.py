@@ -150,10 +150,9 @@ def chain_of_atoms(places: np.ndarray) -> gemmi.Structure:
 def test_a_model_is_scored_where_the_header_places_the_map(
     origin: tuple[float, float, float], start: tuple[int, int, int], folder: Path
 ) -> None:
-    from extrecon_regularizers.profile.model_map import model_map
-
     from extrecon.atoms.frame import place_in_map
     from extrecon.atoms.scattering import scattering_map
+    from extrecon_regularizers.profile.model_map import model_map
 
     box, pixel = 32, 2.0
     places = np.random.default_rng(0).uniform(20, 44, (12, 3))

@@ -16,7 +16,7 @@ import starfile
 from scipy.spatial.transform import Rotation
 
 from extrecon.maps.mrc import read_map, write_volume
-from extrecon.simulate.particles import ANGLES
+from extrecon.relion.labels import ANGLES
 
 
 def main(words: list[str]) -> int:

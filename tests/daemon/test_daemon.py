@@ -314,6 +314,6 @@ def test_the_client_is_told_why_it_waits(
         (first.folder / "go").touch()
 
     monkeypatch.setattr(client, "say", hear)
-    assert client.call(second.star, options, second.folder) == 0
+    assert client.call(second.request(options)) == 0
     finish(running)
     assert "busy with it005 half1 class001, stage regularize with waits" in said[0]

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 import extrecon
+from extrecon.call.request import Request
 from extrecon.daemon import client
 from extrecon.daemon.protocol import Channel
 from extrecon.errors import DaemonError
@@ -463,7 +464,7 @@ def test_a_verdict_left_behind_is_read(tmp_path: Path, monkeypatch: pytest.Monke
     daemon.close()
     monkeypatch.setattr(client, "connect_or_start", lambda _environ: (Channel(here), False))
     with pytest.raises(DaemonError, match="the daemon crashed: for once"):
-        client.call(tmp_path / "job.star", Options({"on_error": "plain", "time_limit": 0.0}), tmp_path)
+        client.call(Request(tmp_path / "job.star", Options({"on_error": "plain", "time_limit": 0.0}), tmp_path))
 
 
 def test_a_warm_process_that_does_not_start(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
@@ -518,7 +519,7 @@ def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Pat
 
     def calls(number: int) -> None:
         for _ in range(number):
-            assert client.call(files.star, options, files.folder) == 0
+            assert client.call(files.request(options)) == 0
 
     calls(20)
     broker, warm = (psutil.Process(pid) for pid in (daemon.pid, daemon.warm_pid()))

@@ -1,77 +1,140 @@
 from __future__ import annotations
 
+import socket
 import threading
-import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from extrecon.daemon import monitor
-from extrecon.daemon.monitor import FolderHints, Waiting, is_on_network
+from extrecon.daemon.job import QueuedJob
+from extrecon.daemon.monitor import MOST_FOLDERS, Monitor
+from extrecon.daemon.protocol import Channel
+from tests.jobs import write_previous
 
 
-def test_hints_come_for_what_was_written_whole(tmp_path: Path) -> None:
-    heard = threading.Event()
-    hints = FolderHints(tmp_path, heard.set)
-    assert hints.has_events
-    try:
-        for act in (
-            lambda: (tmp_path / "new").write_text("1"),
-            lambda: (tmp_path / "new").replace(tmp_path / "other"),
-            (tmp_path / "other").unlink,
-        ):
-            heard.clear()
-            act()
-            assert heard.wait(5)
-    finally:
-        hints.stop()
+@pytest.fixture
+def job() -> Iterator[Callable[..., QueuedJob]]:
+    """Makes jobs of the broker's, which nobody waits for."""
+    ours, theirs = socket.socketpair()
+
+    def make(folder: Path, regularizer: str = "cnn", apply: str = "local-search", **more: Any) -> QueuedJob:
+        values = {"device": "cpu", "threads": 1, "regularizer": regularizer, "apply": apply}
+        star = "run_it005_half1_class001_external_reconstruct.star"
+        told = {"working_directory": str(folder), "star": star, "options": {"values": values}, "cores": [0]}
+        return QueuedJob(Channel(ours), told | more)
+
+    yield make
+    ours.close()
+    theirs.close()
 
 
-class _Mount:
-    def __init__(self, mountpoint: str, fstype: str) -> None:
-        self.mountpoint, self.fstype = mountpoint, fstype
+@pytest.fixture
+def woken() -> threading.Event:
+    return threading.Event()
 
 
-def test_on_a_network_file_system_there_is_looking_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mounts = [_Mount("/", "ext4"), _Mount(str(tmp_path), "nfs4"), _Mount(str(tmp_path / "local"), "xfs")]
-    monkeypatch.setattr(psutil, "disk_partitions", lambda all: mounts)
-    (tmp_path / "local").mkdir()
-    assert is_on_network(tmp_path)
-    assert not is_on_network(tmp_path / "local")
-    hints = FolderHints(tmp_path, lambda: None)
-    assert not hints.has_events
-    hints.stop()
-    with Waiting(tmp_path) as waiting:
-        start = time.monotonic()
-        waiting.wait(0.2)
-        assert 0.15 < time.monotonic() - start < 5
+@pytest.fixture
+def watcher(woken: threading.Event) -> Iterator[Monitor]:
+    found = Monitor(woken.set)
+    yield found
+    found.stop()
 
 
-def test_the_systems_limit_of_watches_means_looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        def schedule(self, *_: Any) -> None:
-            raise OSError(28, "inotify watch limit reached")
-
-    monkeypatch.setattr(monitor, "Observer", Full)
-    hints = FolderHints(tmp_path, lambda: None)
-    assert not hints.has_events
-    hints.stop()
+def reach(folder: Path, order: int) -> None:
+    """Have iteration 4 use a HEALPix order, in one change of the folder."""
+    sampling = folder / "run_it004_sampling.star"
+    text = sampling.read_text().replace("_rlnHealpixOrder   2", f"_rlnHealpixOrder   {order}")
+    new = folder / "new"
+    new.write_text(text)
+    new.replace(sampling)
 
 
-def test_waiting_ends_with_a_change(tmp_path: Path) -> None:
-    with Waiting(tmp_path) as waiting:
-        done = threading.Event()
+def wishes(watcher: Monitor) -> list[tuple[str, bool] | None]:
+    """Return all wishes until there is none."""
+    return list(iter(watcher.wish, None))
 
-        def wait() -> None:
-            waiting.wait(30)
-            done.set()
 
-        thread = threading.Thread(target=wait)
-        thread.start()
-        deadline = time.monotonic() + 10
-        while not done.wait(0.1):
-            (tmp_path / "x").touch()
-            assert time.monotonic() < deadline
-        thread.join()
+def test_weights_are_wished_for_one_order_before_local_search(
+    watcher: Monitor, woken: threading.Event, job: Callable[..., QueuedJob], tmp_path: Path
+) -> None:
+    write_previous(tmp_path, "run", order=2, local_order=4)
+    watcher.follow(job(tmp_path))
+    assert wishes(watcher) == [("cnn", False)]
+    reach(tmp_path, 3)
+    assert woken.wait(30)
+    assert wishes(watcher) == [("cnn", True)]
+    assert wishes(watcher) == []
+
+
+def test_without_events_a_look_follows_after_a_while(
+    watcher: Monitor, job: Callable[..., QueuedJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extrecon.relion.watching.is_on_network", lambda folder: True)
+    write_previous(tmp_path, "run", order=2, local_order=4)
+    watcher.follow(job(tmp_path))
+    assert wishes(watcher) == [("cnn", False)]
+    reach(tmp_path, 4)
+    assert wishes(watcher) == []  # nobody has looked since
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", -1.0)
+    assert wishes(watcher) == [("cnn", True)]
+
+
+def test_whoever_regularizes_always_needs_the_weights_at_once(
+    watcher: Monitor, job: Callable[..., QueuedJob], tmp_path: Path
+) -> None:
+    watcher.follow(job(tmp_path, apply="always"))
+    assert wishes(watcher) == [("cnn", False), ("cnn", True)]
+
+
+def test_a_new_warm_process_is_asked_again(
+    watcher: Monitor, job: Callable[..., QueuedJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", -1.0)
+    watcher.follow(job(tmp_path, apply="always"))
+    first = wishes(watcher)
+    assert wishes(watcher) == []
+    watcher.forget()
+    assert wishes(watcher) == first
+
+
+def test_a_regularizer_that_two_refinements_use_is_wished_for_once(
+    watcher: Monitor, job: Callable[..., QueuedJob], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        watcher.follow(job(tmp_path / name, apply="always"))
+    assert wishes(watcher) == [("cnn", False), ("cnn", True)]
+
+
+def test_another_regularizer_in_the_same_folder_takes_the_place_of_the_first(
+    watcher: Monitor, job: Callable[..., QueuedJob], tmp_path: Path
+) -> None:
+    watcher.follow(job(tmp_path, "cnn"))
+    watcher.follow(job(tmp_path, "profile"))
+    assert wishes(watcher) == [("profile", False)]
+
+
+def test_what_needs_no_regularizer_is_not_watched(
+    watcher: Monitor, job: Callable[..., QueuedJob], tmp_path: Path
+) -> None:
+    watcher.follow(job(tmp_path, apply="never"))
+    watcher.follow(job(tmp_path, star="rec.star"))  # no refinement's
+    assert watcher.describe() == []
+    assert wishes(watcher) == []
+
+
+def test_the_folder_that_was_not_heard_of_for_longest_is_given_up(
+    watcher: Monitor, job: Callable[..., QueuedJob], tmp_path: Path
+) -> None:
+    folders = [tmp_path / str(index) for index in range(MOST_FOLDERS + 1)]
+    for folder in folders:
+        folder.mkdir()
+    for folder in folders[:-1]:
+        watcher.follow(job(folder))
+    watcher.follow(job(folders[0]))
+    watcher.follow(job(folders[-1]))
+    watched = [told.partition(" (")[0] for told in watcher.describe()]
+    assert watched == [str(folder) for folder in (*folders[2:-1], folders[0], folders[-1])]

@@ -93,7 +93,7 @@ def handed_over(files: JobFiles, regularizer: str) -> Channel:
     options = type(options)({**options.values, "regularizer": regularizer})
     channel, _ = client.connect_or_start(os.environ)
     channel.socket.settimeout(30)
-    channel.send(client._Call(files.star, options, files.folder)._request("warm"))
+    channel.send(client._Call(files.request(options))._message("warm"))
     assert channel.receive() == {"accepted": True}
     with open(os.devnull, "wb") as nothing:  # noqa: PTH123
         channel.send({"verb": "log"}, [nothing.fileno(), nothing.fileno()])
@@ -102,7 +102,7 @@ def handed_over(files: JobFiles, regularizer: str) -> Channel:
 
 def queued_job(tmp_path: Path) -> QueuedJob:
     files = write_job(tmp_path)
-    request = client._Call(files.star, client_options(files), files.folder)._request("warm")
+    request = client._Call(files.request(client_options(files)))._message("warm")
     return QueuedJob(None, request)  # type: ignore[arg-type]
 
 
@@ -284,7 +284,7 @@ def test_a_call_with_cores_that_the_daemon_may_not_use_is_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write_job(tmp_path)
-    request = client._Call(files.star, client_options(files), files.folder)._request("warm")
+    request = client._Call(files.request(client_options(files)))._message("warm")
     ours, theirs = (Channel(end) for end in socket.socketpair())
     monkeypatch.setattr(runner, "_become_the_caller", lambda _request: None)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})

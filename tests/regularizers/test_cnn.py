@@ -12,6 +12,17 @@ import pytest
 import scipy.fft
 import scipy.ndimage
 import torch
+from safetensors.torch import save_file
+
+from extrecon.call.alignment import measure_shift
+from extrecon.call.safeguards import guard
+from extrecon.errors import RegularizerError
+from extrecon.fourier.compute import cpu
+from extrecon.fourier.masks import particle_mask, soft_sphere
+from extrecon.fourier.shells import Shells, fourier_shell_correlation, power
+from extrecon.maps import HalfMap
+from extrecon.regularizer import Context, load
+from extrecon.settings import Setting, read_settings
 from extrecon_regularizers.cnn import weights
 from extrecon_regularizers.cnn.apply import apply_network, tile_starts, tile_weight
 from extrecon_regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
@@ -24,17 +35,6 @@ from extrecon_regularizers.cnn.standardise import (
     without_corners,
     working_box,
 )
-from safetensors.torch import save_file
-
-from extrecon.call.alignment import measure_shift
-from extrecon.call.safeguards import guard
-from extrecon.errors import RegularizerError
-from extrecon.fourier.compute import cpu
-from extrecon.fourier.masks import particle_mask, soft_sphere
-from extrecon.fourier.shells import Shells, fourier_shell_correlation, power
-from extrecon.maps import HalfMap
-from extrecon.regularizer import Context, load
-from extrecon.settings import Setting, read_settings
 from tests.regularizers.treated import treated
 
 Volume = npt.NDArray[np.float32]

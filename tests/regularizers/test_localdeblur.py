@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.fft
-from extrecon_regularizers.localdeblur.bands import centres
-from extrecon_regularizers.localdeblur.deblur import DeblurSettings, bank_for, deblur_xmipp
-from extrecon_regularizers.localdeblur.external import usable_resolution
-from extrecon_regularizers.localdeblur.paper import deblur_paper
-from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import TorchCompute, cpu
 from extrecon.maps import HalfMap, read_map
 from extrecon.regularizer import Context
 from extrecon.settings import Setting, read_settings
+from extrecon_regularizers.localdeblur.bands import centres
+from extrecon_regularizers.localdeblur.deblur import DeblurSettings, bank_for, deblur_xmipp
+from extrecon_regularizers.localdeblur.external import usable_resolution
+from extrecon_regularizers.localdeblur.paper import deblur_paper
+from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 
 Volume = npt.NDArray[np.float64]
 

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.ndimage
-from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.masks import particle_mask, soft_sphere
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context
 from extrecon.settings import Setting, read_settings
+from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 from tests.regularizers.treated import treated
 
 BOX, PIXEL = 40, 2.5

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import scipy.fft
-from extrecon_regularizers.localdeblur.method import MonoRes, automatic_worst
-from extrecon_regularizers.localdeblur.monores import MonoResSettings, label_voxels, local_resolution, sweep_levels
-from extrecon_regularizers.localdeblur.noise import noise_level, sorted_value
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import TorchCompute, cpu
 from extrecon.maps import HalfMap, read_map
 from extrecon.regularizer import Context
 from extrecon.settings import Setting, read_settings
+from extrecon_regularizers.localdeblur.method import MonoRes, automatic_worst
+from extrecon_regularizers.localdeblur.monores import MonoResSettings, label_voxels, local_resolution, sweep_levels
+from extrecon_regularizers.localdeblur.noise import noise_level, sorted_value
 
 Volume = npt.NDArray[np.float64]
 

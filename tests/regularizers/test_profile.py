@@ -12,13 +12,6 @@ import numpy.typing as npt
 import pytest
 import scipy.fft
 import scipy.ndimage
-from extrecon_regularizers.profile import model_free
-from extrecon_regularizers.profile.average import KINDS, average_profile
-from extrecon_regularizers.profile.confidence import confidence_map
-from extrecon_regularizers.profile.model_map import model_map
-from extrecon_regularizers.profile.regularizer import Profile
-from extrecon_regularizers.profile.scaling import Padded
-from extrecon_regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
 from numpy.lib.stride_tricks import sliding_window_view
 
 from extrecon.errors import RegularizerError
@@ -30,6 +23,13 @@ from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.regularizer import Context, Regularized, load
 from extrecon.settings import NoSettings, Setting, read_settings
+from extrecon_regularizers.profile import model_free
+from extrecon_regularizers.profile.average import KINDS, average_profile
+from extrecon_regularizers.profile.confidence import confidence_map
+from extrecon_regularizers.profile.model_map import model_map
+from extrecon_regularizers.profile.regularizer import Profile
+from extrecon_regularizers.profile.scaling import Padded
+from extrecon_regularizers.profile.windows import Window, ball, cube, local_profiles, size_for
 from tests.regularizers.treated import treated
 
 Volume = npt.NDArray[np.float32]

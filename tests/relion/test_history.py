@@ -152,3 +152,10 @@ def test_accumulators_are_counted(tmp_path: Path) -> None:
         (tmp_path / f"other_{stem}_{ending}.mrc").write_bytes(bytes(100))
     (tmp_path / f"run_{stem}.mrc").write_bytes(bytes(7))
     assert folder.accumulators() == (3, 300)
+
+
+def test_a_refinement_without_a_name_of_its_own_is_seen(tmp_path: Path) -> None:
+    write_previous(tmp_path, "run", order=2)
+    for path in tmp_path.iterdir():  # as RELION names them if its --o ends with a slash
+        path.rename(path.with_name(path.name.removeprefix("run")))
+    assert [(i.number, i.root, i.healpix_order) for i in RefinementFolder(tmp_path).iterations()] == [(4, "", 2)]

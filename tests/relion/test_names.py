@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extrecon.errors import StarError
-from extrecon.relion.names import output_stem, parse_job_name
+from extrecon.relion.names import (
+    ACCUMULATORS,
+    CALL_RECORD,
+    MODEL,
+    OPTIMISER,
+    SAMPLING,
+    output_stem,
+    parse_file_name,
+    parse_job_name,
+    root_of_optimiser,
+)
 
 roots = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,20}", fullmatch=True)
 
@@ -26,6 +36,35 @@ def test_what_a_name_says_is_read_back(root: str, iteration: int, half: int | No
     assert name is not None
     assert (name.root, name.iteration, name.half, name.kind, name.number) == (root, iteration, half, kind, number)
     assert name.folder == Path("Refine3D/job_012")
+
+
+@given(
+    root=roots,
+    iteration=st.integers(0, 1200),
+    half=st.sampled_from([None, 1, 2]),
+    part=st.sampled_from([("", None, 0), ("_class001", "class", 1), ("_body012", "body", 12)]),
+    ending=st.sampled_from([SAMPLING, OPTIMISER, MODEL, CALL_RECORD, *ACCUMULATORS]),
+)
+def test_every_file_of_an_iteration_is_named_by_one_rule(
+    root: str, iteration: int, half: int | None, part: tuple[str, str | None, int], ending: str
+) -> None:
+    middle, kind, number = part
+    name = parse_file_name(f"{root}_it{iteration:03d}{f'_half{half}' if half else ''}{middle}{ending}")
+    assert name == (root, iteration, half, kind, number, ending)
+
+
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [
+        ("run_it012_optimiser.star", "run"),
+        ("run_ct3_it012_optimiser.star", "run_ct3"),
+        ("run_optimiser.star", "run"),
+        ("run_it012_old_optimiser.star", "run_it012_old"),
+        ("run_it012_model.star", None),
+    ],
+)
+def test_an_optimiser_file_names_its_run(name: str, root: str | None) -> None:
+    assert root_of_optimiser(name) == root
 
 
 def test_a_prefix_may_look_like_a_name_itself() -> None:

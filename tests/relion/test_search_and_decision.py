@@ -58,6 +58,13 @@ def test_another_run_in_the_folder_is_not_taken(tmp_path: Path) -> None:
     assert "run_it004_sampling.star: no such file" in state.problems[0]
 
 
+def test_a_run_whose_name_only_begins_alike_is_not_the_run_before(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_ct4_it005_half1_class001")
+    for path in tmp_path.glob("run_ct4_it004_*"):
+        path.rename(tmp_path / path.name.replace("run_ct4_", "run5_"))
+    assert state_of(files).healpix_order is None
+
+
 def test_a_file_that_comes_late_is_waited_for(tmp_path: Path) -> None:
     files = write_job(tmp_path)
     sampling = files.previous("sampling")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import gemmi
-import healpix
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -14,12 +13,11 @@ from scipy.spatial.transform import Rotation
 from extrecon.atoms.scattering import atom_places, centre, low_pass, read_structure, scattering_map
 from extrecon.errors import ExtreconError, InputError, UsageError
 from extrecon.maps import read_map, read_volume
+from extrecon.relion.particles import read_particles
 from extrecon.relion.star import read_star
-from extrecon.simulate import orientations
 from extrecon.simulate.experiment import Plan, simulate
 from extrecon.simulate.motion import moved
 from extrecon.simulate.noise import gaussian_noise
-from extrecon.simulate.particles import ANGLES
 
 PIXEL_SIZE = 4.0
 
@@ -59,8 +57,7 @@ def run(plan: Plan, folder: Path) -> Path:
 
 
 def poses(star: Path) -> Rotation:
-    file = read_star(star)
-    return Rotation.from_euler("ZYZ", np.stack([file.column("particles", a) for a in ANGLES], 1), degrees=True)
+    return read_particles(star).poses()
 
 
 def test_the_same_seed_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:
@@ -187,27 +184,6 @@ def test_what_is_not_a_structure_is_refused(tmp_path: Path) -> None:
         read_structure(tmp_path / "empty.pdb")
     with pytest.raises(ExtreconError, match="no such file"):
         read_structure(tmp_path / "absent.cif")
-
-
-def test_a_healpix_grid_has_its_step_and_its_tilts() -> None:
-    rng = np.random.default_rng(0)
-    grid = orientations.healpix_grid(8.0, rng, (0.0, 180.0))
-    assert len(grid) == 12 * 8**2  # 7.3°, the coarsest at most 8°
-    tilts = np.degrees(np.arccos(grid.as_matrix()[:, 2, 2]))
-    expected = np.degrees(healpix.pix2ang(8, np.arange(12 * 64))[0])
-    assert np.allclose(np.sort(tilts), np.sort(expected), atol=1e-5)
-    part = orientations.healpix_grid(8.0, rng, (0.0, 40.0))
-    assert np.degrees(np.arccos(part.as_matrix()[:, 2, 2])).max() <= 40.0
-    assert len(part) / len(grid) == pytest.approx((1 - np.cos(np.radians(40))) / 2, rel=0.1)
-
-
-def test_cones_are_even_over_the_sphere_and_axes_hold_their_tilt() -> None:
-    rng = np.random.default_rng(0)
-    heights = orientations.cone(4000, rng, (0.0, 40.0)).as_matrix()[:, 2, 2]
-    assert heights.min() >= np.cos(np.radians(40))
-    assert heights.mean() == pytest.approx((1 + np.cos(np.radians(40))) / 2, abs=0.005)
-    sides = orientations.single_axis(100, rng, 90.0).as_matrix()[:, 2, 2]
-    assert np.abs(sides).max() < 1e-9
 
 
 def test_a_cone_can_hold_a_share_of_the_particles(plan: Plan, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from extrecon.maps import read_volume
-from extrecon.simulate.particles import write_particles
+from extrecon.relion.particles import Optics, write_particles
 from extrecon.simulate.projection import contrast_transfer, project, shift_and_blur
 
 TRUTH = Path(__file__).resolve().parents[2] / "scripts" / "demo_data" / "truth.mrc"
@@ -34,7 +34,7 @@ def test_projections_and_ctf_are_relions(tmp_path: Path) -> None:
     defocus_u = rng.uniform(8000, 15000, COUNT)
     defoci = np.stack([defocus_u, defocus_u - rng.uniform(0, 2000, COUNT), rng.uniform(0, 180, COUNT)])
     lens = dict(zip(("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle"), defoci, strict=True))
-    write_particles(tmp_path / "poses.star", 32, PIXEL_SIZE, poses, shifts, columns=lens)
+    write_particles(tmp_path / "poses.star", Optics(32, PIXEL_SIZE), poses, shifts, columns=lens)
     relion = []
     for name, more in (("plain", []), ("lens", ["--ctf"])):
         command = ["relion_project", "--i", str(TRUTH), "--ang", "poses.star", "--o", name, *more]

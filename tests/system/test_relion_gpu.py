@@ -112,7 +112,7 @@ def test_relions_gpu_that_is_missing_here_ends_no_refinement(on_error: str, tmp_
     files = write_job(tmp_path)
     given = resolve({"device": "cuda:97", "on_error": on_error, "apply": "never"}, [], {}, None, tmp_path)
     options = given._replace(origins={**given.origins, "device": RELIONS_GPU})
-    record = run_job(files.star, options, tmp_path, lambda _line: None)
+    record = run_job(files.request(options), lambda _line: None)
     assert str(record.device).startswith("cpu")
     assert any("working on the CPU" in warning for warning in record.warnings)
     assert files.result.is_file()

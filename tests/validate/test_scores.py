@@ -17,7 +17,7 @@ from extrecon.errors import InputError, MapError, UsageError
 from extrecon.maps import read_volume
 from extrecon.maps.mrc import write_volume
 from extrecon.record import Record, record_path
-from extrecon.simulate.particles import write_particles
+from extrecon.relion.particles import Optics, write_particles
 from extrecon.validate.inputs import from_job
 from extrecon.validate.scores import pose_scores
 
@@ -93,12 +93,13 @@ def test_a_model_is_scored_in_the_maps_frame(tmp_path: Path) -> None:
 def test_images_are_matched_by_number_and_halves_drift_apart(tmp_path: Path) -> None:
     true = Rotation.random(40, random_state=np.random.default_rng(1))
     none = np.zeros((40, 2))
-    write_particles(tmp_path / "true.star", 32, 4.0, true, none, "particles.mrcs")
+    write_particles(tmp_path / "true.star", Optics(32, 4.0), true, none, "particles.mrcs")
     order = np.random.default_rng(2).permutation(40)
     half = (np.arange(40) % 2 + 1).astype(np.float64)
     drift = Rotation.from_euler("z", 2.0, degrees=True)
     moved = Rotation.concatenate([drift * true[i] if half[i] == 2 else true[i] for i in range(40)])
-    write_particles(tmp_path / "found.star", 32, 4.0, moved, none, "particles.mrcs", {"rlnRandomSubset": half})
+    subset = {"rlnRandomSubset": half}
+    write_particles(tmp_path / "found.star", Optics(32, 4.0), moved, none, "particles.mrcs", subset)
     head, rows = _split(tmp_path / "found.star")
     (tmp_path / "found.star").write_text(head + "\n".join(rows[i] for i in order) + "\n\n")
     scores = pose_scores(tmp_path / "found.star", tmp_path / "true.star", "C1")
@@ -116,8 +117,8 @@ def _split(path: Path) -> tuple[str, list[str]]:
 
 def test_an_image_without_a_true_pose_is_refused(tmp_path: Path) -> None:
     poses = Rotation.random(3, random_state=np.random.default_rng(1))
-    write_particles(tmp_path / "found.star", 32, 4.0, poses, np.zeros((3, 2)), "particles.mrcs")
-    write_particles(tmp_path / "true.star", 32, 4.0, poses[:2], np.zeros((2, 2)), "particles.mrcs")
+    write_particles(tmp_path / "found.star", Optics(32, 4.0), poses, np.zeros((3, 2)), "particles.mrcs")
+    write_particles(tmp_path / "true.star", Optics(32, 4.0), poses[:2], np.zeros((2, 2)), "particles.mrcs")
     with pytest.raises(InputError, match=r"no true pose for image 3 of"):
         pose_scores(tmp_path / "found.star", tmp_path / "true.star", "C1")
 
