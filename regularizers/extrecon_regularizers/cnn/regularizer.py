@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.masks import particle_mask, radius_px
-from extrecon.fourier.shells import Shells, cutoff_shell, power
+from extrecon.fourier.resolution import cutoff_shell
+from extrecon.fourier.shells import Shells, power
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
