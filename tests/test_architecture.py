@@ -46,6 +46,7 @@ STANDARD_LIBRARY_ONLY = (
     "system.devices",
     "system.files",
     "system.limits",
+    "system.memory",
     "call.limits",
     "errors",
 )

@@ -243,7 +243,9 @@ def _flush() -> None:
 
 def _run_job(star: Path, options: Options, working_directory: Path, how: dict[str, Any]) -> None:
     from extrecon.call.pipeline import run_job
+    from extrecon.system.memory import keep_freed_memory
 
+    keep_freed_memory()
     run_job(star, options, working_directory, say, **how)
 
 

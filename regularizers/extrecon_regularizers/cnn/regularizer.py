@@ -129,7 +129,7 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
     """Return what the network makes of a half-map with a known FSC, (n // 2 + 1,)."""
     from extrecon_regularizers.cnn.apply import apply_network
 
-    compute, threads = context.compute, getattr(context.compute, "threads", 1)
+    compute, threads = context.compute, context.compute.threads
     context.progress("standardise", 0.0)
     standard = standardise(half_map.density, fsc, half_map.pixel_size_angstrom, compute, threads)
     density, error = apply_network(loaded.network, standard.inputs, standard.condition, compute, context.progress)
