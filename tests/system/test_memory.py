@@ -48,19 +48,15 @@ import extrecon.call.pipeline, extrecon.hook
 extrecon.call.pipeline.run_job = probe
 sys.exit(extrecon.hook.main(["--daemon", "off", "none.star"]))
 """
-RUNNER = """
-import os, socket
+WORK = """
+import os
 from pathlib import Path
 import extrecon.call.pipeline
-from extrecon.daemon import runner
-from extrecon.daemon.protocol import Channel
+from extrecon.call.supervisor import work
 from extrecon.options.command_line import parse
 extrecon.call.pipeline.run_job = probe
-_, given = parse(["none.star"], os.environ, Path.cwd())
-options = {name: getattr(given, name) for name in ("values", "settings", "origins", "warnings")}
-cores, (ours, theirs) = sorted(os.sched_getaffinity(0)), socket.socketpair()
-request = dict(star="none.star", options=options, working_directory=os.getcwd(), served_by="warm")
-runner.run(request | dict(umask=0o22, cores=cores, environ=dict(os.environ)), Channel(ours))
+star, options = parse(["none.star"], os.environ, Path.cwd())
+work(star, options, Path.cwd(), served_by="warm")
 """
 COMMAND = """
 import extrecon.cli.main as program
@@ -75,7 +71,7 @@ program.main()
         pytest.param("probe()", "untouched", id="NumPy alone"),
         pytest.param(LIBRARY, "untouched", id="the library"),
         pytest.param(HOOK, "retuned", id="the hook"),
-        pytest.param(RUNNER, "retuned", id="the daemon's runner"),
+        pytest.param(WORK, "retuned", id="a call's work, which the daemon's runner does"),
         pytest.param(COMMAND.format("reconstruct"), "retuned", id="a command that transforms maps"),
         pytest.param(COMMAND.format("watch"), "untouched", id="a command that runs for days"),
     ],
