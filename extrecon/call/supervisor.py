@@ -23,6 +23,7 @@ from extrecon.errors import ExtreconError
 from extrecon.options import Options
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import require_memory
+from extrecon.system.memory import keep_freed_memory
 from extrecon.system.processes import (
     Waker,
     die_with_parent,
@@ -229,6 +230,7 @@ def work(star: Path, options: Options, working_directory: Path, **how: Any) -> i
     star, options, working_directory : as `extrecon.call.pipeline.run_job` takes them
     how : its further arguments by name
     """
+    keep_freed_memory()
     keep_log()
     code = _code_of(lambda: _run_job(star, options, working_directory, how), star)
     _flush()  # a plugin may have printed
@@ -243,9 +245,7 @@ def _flush() -> None:
 
 def _run_job(star: Path, options: Options, working_directory: Path, how: dict[str, Any]) -> None:
     from extrecon.call.pipeline import run_job
-    from extrecon.system.memory import keep_freed_memory
 
-    keep_freed_memory()
     run_job(star, options, working_directory, say, **how)
 
 

@@ -11,7 +11,6 @@ for themselves.
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import suppress
 from functools import cache
 
@@ -22,6 +21,8 @@ _M_MMAP_MAX = -4
 @cache
 def keep_freed_memory() -> None:
     """Tell glibc to serve large arrays from its heap and to keep what is freed; elsewhere do nothing."""
+    import ctypes
+
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)

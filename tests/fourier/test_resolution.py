@@ -8,7 +8,6 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 import pytest
-from extrecon_regularizers.cnn.beyond import LEAST_AGREEMENT, last_agreed_shell
 from extrecon_regularizers.cnn.standardise import resolution
 from extrecon_regularizers.localdeblur.method import automatic_worst
 from extrecon_regularizers.profile.solvent import finest_above_noise, finest_from_fsc
@@ -102,9 +101,12 @@ def _finest(fsc: Curve, box: int) -> float:
     return 2.0 * PIXEL if first == len(fsc) else box * PIXEL / max(first, 2)
 
 
+def _chance(fsc: Curve) -> Curve:
+    return np.maximum(0.02, 1.0 / np.sqrt(np.pi * np.maximum(np.arange(fsc.size), 1) ** 2))
+
+
 def _agreed(fsc: Curve) -> int:
-    k = np.arange(1, fsc.size)
-    under = np.flatnonzero(fsc[1:] < np.maximum(LEAST_AGREEMENT, 2.0 / np.sqrt(4.0 * np.pi * k**2)))
+    under = np.flatnonzero(fsc[1:] < _chance(fsc)[1:])
     return int(under[0]) if under.size else fsc.size - 1
 
 
@@ -137,7 +139,7 @@ RULES: dict[str, tuple[Callable[[Curve, int], float], Callable[[Curve, int], flo
     "profile": (lambda f, n: finest_from_fsc(f, _map(n)), _finest),
     "profile's solvent": (lambda f, _: _above_noise(f), lambda f, _: _buried(f)),
     "cnn": (lambda f, n: resolution(f, n, PIXEL), lambda f, n: n * PIXEL / min(_cutoff(f) + 1, len(f) - 1)),
-    "cnn's agreement": (lambda f, _: last_agreed_shell(f), lambda f, _: _agreed(f)),
+    "the halves' agreement": (lambda f, _: last_shell_above(f, _chance(f)), lambda f, _: _agreed(f)),
     "studies": (lambda f, n: resolution_of_first_under(f, n, PIXEL, ONE_SEVENTH), _study),
     "study of profiles": (lambda f, _: first_shell_under(f, ONE_SEVENTH), lambda f, _: _appended(f)),
 }
