@@ -48,6 +48,7 @@ STANDARD_LIBRARY_ONLY = (
     "system.devices",
     "system.files",
     "system.limits",
+    "system.memory",
     "call.limits",
     "call.request",
     "errors",

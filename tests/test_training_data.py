@@ -20,6 +20,7 @@ from training.structure_database import Backbone
 
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import soft_sphere
+from extrecon.fourier.resolution import ONE_SEVENTH, first_shell_under
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon_regularizers.cnn.weights import folder
 
@@ -138,5 +139,5 @@ def test_no_half_map_holds_more_truth_than_its_fsc_says(seed: int) -> None:
     )
     told = np.clip(simulated.fsc, 0.0, 1.0)
     assert np.mean(with_truth[2:18] ** 2) < np.mean((told / (told + 0.45 * (1 - told)))[2:18]) + 0.05
-    at = int(np.flatnonzero(simulated.fsc[1:] < 1 / 7)[0]) + 1
+    at = first_shell_under(simulated.fsc, ONE_SEVENTH)
     assert 5.5 < 48 * 2.0 / at < 14.0

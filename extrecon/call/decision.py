@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from extrecon.fourier.shells import cutoff_shell
+from extrecon.fourier.resolution import cutoff_shell
 from extrecon.relion.job import Job
 from extrecon.relion.search import SearchState
 

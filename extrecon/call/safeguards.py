@@ -45,7 +45,8 @@ from extrecon.call.alignment import (
 )
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Array, Compute
-from extrecon.fourier.shells import Shells, correlation, cutoff_shell, power, soft_step
+from extrecon.fourier.resolution import cutoff_shell, last_shell_above
+from extrecon.fourier.shells import Shells, correlation, power, soft_step
 from extrecon.maps.half_map import FloatArray, count_not_finite
 
 LARGEST_SHIFT_PX = 0.1
@@ -324,8 +325,7 @@ def _another_map(found: Likeness) -> SafeguardError:
 def last_signal_shell(half_map_fsc: npt.NDArray[np.float64] | None, plain_power: npt.NDArray[np.float64]) -> int:
     """Return the last shell of those that hold signal, at least the second, at most the last but one."""
     if half_map_fsc is not None:
-        under = np.flatnonzero(half_map_fsc[1:] < SIGNAL_FSC)
-        last = int(under[0]) if under.size else half_map_fsc.size - 1
+        last = last_shell_above(half_map_fsc, SIGNAL_FSC)
     else:
         each_point = plain_power[1:] / np.arange(1, plain_power.size) ** 2
         under = np.flatnonzero(each_point <= SIGNAL_OVER_FLOOR * each_point.min())

@@ -22,6 +22,7 @@ from extrecon.call.request import Request
 from extrecon.errors import ExtreconError
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import require_memory
+from extrecon.system.memory import keep_freed_memory
 from extrecon.system.processes import (
     Waker,
     die_with_parent,
@@ -217,6 +218,7 @@ def work(request: Request, **how: Any) -> int:
     request : what to do
     how : the further arguments of `extrecon.call.pipeline.run_job` by name
     """
+    keep_freed_memory()
     keep_log()
     code = _code_of(lambda: _run_job(request, how), request)
     _flush()  # a plugin may have printed

@@ -14,6 +14,9 @@ from extrecon import __version__
 from extrecon.cli import doctor
 from extrecon.cli.console import errors
 from extrecon.errors import ExtreconError
+from extrecon.system.memory import keep_freed_memory
+
+_TRANSFORMING = ("reconstruct", "regularize", "local-resolution", "validate")
 
 app = typer.Typer(
     help="The regularizer that runs inside RELION, and its tools.",
@@ -74,6 +77,8 @@ def _top(
 
 def main() -> None:
     """Run the program; an error that was foreseen is one line on standard error, not a traceback."""
+    if sys.argv[1:2] and sys.argv[1] in _TRANSFORMING:
+        keep_freed_memory()  # this process is the command's own, to its end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file's name may be what the terminal cannot show

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from extrecon.cli.console import (
     progress_bar,
     refuse_to_overwrite,
 )
+
+if TYPE_CHECKING:
+    from extrecon.simulate.experiment import Plan
 
 Range = tuple[float, float]
 
@@ -63,8 +66,7 @@ def command(
     structure.cif (the atoms in the map's frame) and simulation.json (how it was made). The noise's standard
     deviation is 1 in the images, as RELION wants it.
     """
-    from extrecon.relion.symmetry import symmetry_group
-    from extrecon.simulate.experiment import FILES, MODEL, Plan, simulate
+    from extrecon.simulate.experiment import Plan
 
     plan = Plan(
         source=source,
@@ -93,9 +95,16 @@ def command(
         moving_states=moving_states,
         seed=seed,
     )
-    symmetry_group(symmetry)
+    _make(plan, output, overwrite=overwrite)
+
+
+def _make(plan: Plan, output: Path, *, overwrite: bool) -> None:
+    from extrecon.relion.symmetry import symmetry_group
+    from extrecon.simulate.experiment import FILES, MODEL, simulate
+
+    symmetry_group(plan.symmetry)
     targets = [output / name for name in (*FILES, MODEL)]
-    refuse_to_overwrite(targets, overwrite=overwrite, inputs=[source])
+    refuse_to_overwrite(targets, overwrite=overwrite, inputs=[plan.source])
     prepare_folder(output)
     with progress_bar() as progress:
         told: dict[str, Any] = simulate(plan, output, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -57,10 +58,14 @@ def command(
     scores = score(read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask))
     prepare_folder(output)
     paths = write_report(output, scores, f"Validation of {first.name}")
+    _show(table(scores), paths[-1], scores["warnings"])
+
+
+def _show(rows: Iterable[Sequence[str]], page: Path, warnings: Iterable[str]) -> None:
     shown = Table("score", "value", "meaning", box=None)
-    for row in table(scores):
+    for row in rows:
         shown.add_row(*row)
     console.print(shown)
-    console.print(f"{paths[-1]}", highlight=False)
-    for warning in scores["warnings"]:
+    console.print(f"{page}", highlight=False)
+    for warning in warnings:
         console.print(f"  [yellow]warning:[/] {warning}", highlight=False)

@@ -20,7 +20,6 @@ import numpy.typing as npt
 import scipy.fft
 
 from extrecon.errors import DeviceError, DeviceMissingError
-from extrecon.fourier.memory import keep_freed_memory
 from extrecon.system.devices import nvidia_driver_is_loaded
 
 DEVICE_SLAB = 64
@@ -30,14 +29,24 @@ Array = Any
 
 
 class Compute(ABC):
-    """A device, its array namespace ``xp``, its name, and its Fourier transforms.
+    """A device, its array namespace, and its Fourier transforms.
 
     Transforms follow SciPy: forward unnormalised, inverse divided by the number of points. Real transforms halve
     the last axis named.
+
+    Attributes
+    ----------
+    xp : array namespace
+    name : for people, such as "cpu, 2 threads"
+    device : as torch calls it, "cpu" or "cuda:0"
+    threads : CPU threads for its work, or for what is done on the host beside a device
+    on_host : whether arrays are NumPy's, in this process's own memory
     """
 
     xp: Any
     name: str
+    device: str
+    threads: int
     on_host: bool = False
 
     @abstractmethod
@@ -98,10 +107,10 @@ class Compute(ABC):
 class CpuCompute(Compute):
     """NumPy arrays, SciPy's FFTs on ``threads`` threads."""
 
+    device = "cpu"
     on_host = True
 
     def __init__(self, threads: int) -> None:
-        keep_freed_memory()
         self.xp = array_api_compat.numpy
         self.threads = threads
         self.name = f"cpu, {threads} thread{'s' if threads > 1 else ''}"
@@ -158,19 +167,19 @@ class CpuCompute(Compute):
 
 
 class TorchCompute(Compute):
-    """Torch tensors on one device."""
+    """Torch tensors on one device; beside it ``threads`` on the host, torch's own number if 0."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, threads: int = 0) -> None:
         import array_api_compat.torch
         import torch
 
         self.xp = array_api_compat.torch
         self._torch = torch
-        self.device = torch.device(device)
-        self.name = device
-        if self.device.type == "cuda":
+        self.device = self.name = device
+        self.threads = threads or torch.get_num_threads()
+        if torch.device(device).type == "cuda":
             self._check_cuda(device)
-            self.name = f"{device} ({torch.cuda.get_device_name(self.device)})"
+            self.name = f"{device} ({torch.cuda.get_device_name(device)})"
 
     def _check_cuda(self, device: str) -> None:
         torch = self._torch
@@ -180,7 +189,7 @@ class TorchCompute(Compute):
                 "Use --device cpu, or install a CUDA build of torch."
             )
         count = torch.cuda.device_count()
-        if (self.device.index or 0) >= count:
+        if (torch.device(device).index or 0) >= count:
             raise DeviceMissingError(
                 f"--device {device}: torch sees {count} CUDA device(s), cuda:0 to cuda:{count - 1}."
             )
@@ -245,9 +254,9 @@ def compute_for(device: str, threads: int = 0) -> Compute:
         return cpu(threads)
     if device == "auto":
         try:
-            return TorchCompute("cuda:0")
+            return TorchCompute("cuda:0", threads)
         except DeviceMissingError:
             return cpu(threads)
     if re.fullmatch(r"cuda(:[0-9]{1,3})?", device):
-        return TorchCompute("cuda:0" if device == "cuda" else device)
+        return TorchCompute("cuda:0" if device == "cuda" else device, threads)
     raise DeviceError(f"--device {device}: choose auto, cpu, cuda or cuda:N.")

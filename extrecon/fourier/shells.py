@@ -16,8 +16,6 @@ from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.edges import falling_edge
 from extrecon.fourier.grids import full_axis, squared_radius
 
-FSC_THRESHOLD = 1 / 7
-
 
 class Shells:
     """The shells of an (n, n, n) map's half-complex spectrum, (n, n, n // 2 + 1) in FFT order."""
@@ -98,10 +96,19 @@ def fourier_shell_correlation(first: Array, second: Array, shells: Shells) -> np
     return np.divide(correlation(first, second, shells), norm, out=np.zeros(shells.count), where=norm > 0)
 
 
-def cutoff_shell(half_map_fsc: npt.NDArray[np.float64]) -> int:
-    """Return the last shell before the half-map FSC, (n // 2 + 1,), first falls under 1/7."""
-    under = np.flatnonzero(half_map_fsc[1:] < FSC_THRESHOLD)
-    return int(under[0]) if under.size else half_map_fsc.size - 1
+def guinier_profile(density: npt.NDArray[np.floating], compute: Compute) -> npt.NDArray[np.float64]:
+    """Return ln √⟨|F|²⟩ of each Fourier shell, (n // 2 + 1,); −inf where a shell is empty.
+
+    Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003).
+    """
+    shells = Shells(len(density), compute)
+    point = np.zeros(density.shape, dtype=np.float32)
+    point[0, 0, 0] = 1.0  # its |F|² is 1 everywhere, so the sum counts a shell's points
+    counts = power(shells.spectrum(point), shells)
+    mean = power(shells.spectrum(density), shells) / counts
+    with np.errstate(divide="ignore"):
+        profile: npt.NDArray[np.float64] = 0.5 * np.log(mean)
+    return profile
 
 
 def soft_step(count: int, last: int, edge_shells: int) -> npt.NDArray[np.float64]:

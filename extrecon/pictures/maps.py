@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.fourier.compute import Compute, cpu
-from extrecon.fourier.shells import Shells, power
+from extrecon.fourier.shells import guinier_profile
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.system.files import replacing
@@ -107,21 +107,6 @@ def draw_regularized(
         _draw_histogram(next(plots), local)
     _draw_slices(areas[1], after, before.pixel_size_angstrom, local)
     _save(figure, path)
-
-
-def guinier_profile(density: FloatArray, compute: Compute) -> npt.NDArray[np.float64]:
-    """Return ln √⟨|F|²⟩ of each Fourier shell, (n // 2 + 1,); −inf where a shell is empty.
-
-    Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003).
-    """
-    shells = Shells(len(density), compute)
-    point = np.zeros(density.shape, dtype=np.float32)
-    point[0, 0, 0] = 1.0  # its |F|² is 1 everywhere, so the sum counts a shell's points
-    counts = power(shells.spectrum(point), shells)
-    mean = power(shells.spectrum(density), shells) / counts
-    with np.errstate(divide="ignore"):
-        profile: npt.NDArray[np.float64] = 0.5 * np.log(mean)
-    return profile
 
 
 def coloured_slice(

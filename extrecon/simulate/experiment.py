@@ -146,12 +146,8 @@ def simulate(plan: Plan, folder: Path, report: Report) -> dict[str, object]:
     images = _signal(plan, states, state, true, shifts, columns, pixel, report)
     noise_sd = _noise_sd(plan, images)
     scale = 1.0 / noise_sd if noise_sd > 0 else 1.0  # RELION wants noise of standard deviation 1
-    shown = 0.0 if plan.signal_to_noise == 0 else scale
-    images *= shown
-    if noise_sd > 0:
-        images += gaussian_noise(images.shape, rng, plan.noise_correlation_angstrom / pixel)
-    truth = states[0] * scale
-    _write_maps(folder, truth, pixel, diameter, plan)
+    _add_noise(plan, images, scale, noise_sd, pixel, rng)
+    _write_maps(folder, states[0] * scale, pixel, diameter, plan)
     write_stack(folder / "particles.mrcs", images, pixel)
     optics = Optics(box, pixel, plan.voltage_kv, plan.spherical_aberration_mm, plan.amplitude_contrast)
     told = dict(columns)
@@ -167,7 +163,15 @@ def simulate(plan: Plan, folder: Path, report: Report) -> dict[str, object]:
 
 
 def _check(plan: Plan) -> None:
-    wrong = [
+    """Refuse the first thing that makes no sense."""
+    for is_wrong, sentence in (*_of_the_design(plan), *_of_amounts(plan), *_of_a_map(plan)):
+        if is_wrong:
+            raise UsageError(sentence)
+
+
+def _of_the_design(plan: Plan) -> list[tuple[bool, str]]:
+    """Return what may be wrong with the particles and their orientations, and whether it is."""
+    return [
         (plan.particles < 1, f"There must be at least one particle, not {plan.particles}."),
         (
             plan.structure_box < 16 or plan.structure_box % 2 == 1,
@@ -189,6 +193,12 @@ def _check(plan: Plan) -> None:
             plan.cone_fraction < 1 and plan.orientations not in ("cone", "axis"),
             f"Only a cone or an axis can hold a share of the particles; orientations are {plan.orientations}.",
         ),
+    ]
+
+
+def _of_amounts(plan: Plan) -> list[tuple[bool, str]]:
+    """Return what may be wrong with noise, shifts, the pixel size and defoci, and whether it is."""
+    return [
         ((plan.signal_to_noise or 0) < 0, f"A signal-to-noise ratio cannot be {plan.signal_to_noise}."),
         ((plan.noise_sd or 0) < 0, f"A standard deviation of noise cannot be {plan.noise_sd}."),
         (plan.shift_px < 0, f"A standard deviation of shifts cannot be {plan.shift_px}."),
@@ -206,6 +216,12 @@ def _check(plan: Plan) -> None:
             plan.defocus_angstrom is not None and not 0 <= plan.defocus_angstrom[0] <= plan.defocus_angstrom[1],
             f"Defoci must run from the smaller to the larger, in Å, underfocus positive: {plan.defocus_angstrom}.",
         ),
+    ]
+
+
+def _of_a_map(plan: Plan) -> list[tuple[bool, str]]:
+    """Return what a map does not have, and whether it was asked for."""
+    return [
         (
             plan.from_map and plan.moving_chain is not None,
             f"{plan.source}: is a map, and a map has no chains to move.",
@@ -219,9 +235,6 @@ def _check(plan: Plan) -> None:
             f"{plan.source}: is a map, which has no assemblies and no origin of its own.",
         ),
     ]
-    for found, sentence in wrong:
-        if found:
-            raise UsageError(sentence)
 
 
 def _maps(plan: Plan) -> tuple[list[FloatArray], float, float, gemmi.Structure | None]:
@@ -314,6 +327,15 @@ def _noise_sd(plan: Plan, images: FloatArray) -> float:
         return 0.0
     signal = float(np.sqrt(images.var(axis=(1, 2)).mean()))
     return signal / float(np.sqrt(plan.signal_to_noise)) if plan.signal_to_noise else signal
+
+
+def _add_noise(
+    plan: Plan, images: FloatArray, scale: float, noise_sd: float, pixel: float, rng: np.random.Generator
+) -> None:
+    """Bring the images to the grey scale in which noise has a standard deviation of 1, and add it, in place."""
+    images *= 0.0 if plan.signal_to_noise == 0 else scale
+    if noise_sd > 0:
+        images += gaussian_noise(images.shape, rng, plan.noise_correlation_angstrom / pixel)
 
 
 def _write_maps(folder: Path, truth: FloatArray, pixel: float, diameter: float, plan: Plan) -> None:

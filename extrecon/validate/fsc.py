@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.fourier.grids import full_axis
+from extrecon.fourier.resolution import first_shell_under
 
 FloatArray = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.floating]
-GOLD_STANDARD = 0.143
-HALF = 0.5
 RANDOMIZE_BELOW = 0.8
 _CONE_DEGREES = 20.0
 
@@ -67,8 +66,7 @@ def fsc_family(first: Volume, second: Volume, mask: Volume, seed: int = 0) -> Fs
     """
     unmasked = fsc(first, second)
     masked = fsc(first * mask, second * mask)
-    below = np.flatnonzero(unmasked[1:] < RANDOMIZE_BELOW)
-    start = int(below[0]) + 1 if below.size else len(unmasked)
+    start = first_shell_under(unmasked, RANDOMIZE_BELOW)
     rng = np.random.default_rng(seed)
     random = [randomised_phases(volume, start, rng) * mask for volume in (first, second)]
     randomised = fsc(random[0], random[1])
@@ -107,16 +105,6 @@ def shell_radius(n: int) -> FloatArray:
         axis[:, None, None] ** 2 + axis[:, None] ** 2 + np.arange(n // 2 + 1, dtype=np.float64) ** 2
     )
     return radius
-
-
-def resolution_angstrom(curve: FloatArray, pixel_size_angstrom: float, threshold: float = GOLD_STANDARD) -> float:
-    """Return the resolution (Å) of the last shell before the curve first falls under the threshold.
-
-    Infinite if that is shell 0; Nyquist if the curve never falls.
-    """
-    below = np.flatnonzero(curve[1:] < threshold)
-    last = int(below[0]) if below.size else len(curve) - 1
-    return float("inf") if last == 0 else 2 * (len(curve) - 1) * pixel_size_angstrom / last
 
 
 def directional_fsc(first: Volume, second: Volume, directions: FloatArray) -> FloatArray:

@@ -124,10 +124,7 @@ def read_inputs(
     whole = _whole(files.map, halves, pixel_size_angstrom)
     grid = MaskGrid("the map", whole.box, whole.pixel_size_angstrom, trusted)
     mask = None if files.mask is None else read_mask(files.mask, grid, rescale=rescale_mask)
-    truth, local_resolution = (
-        None if path is None else read_companion(path, whole.pixel_size_angstrom, "the map", trust_header=trusted)
-        for path in (files.truth, files.local_resolution)
-    )
+    truth, local_resolution = (_companion(path, whole, trusted) for path in (files.truth, files.local_resolution))
     for each in (*halves, whole, mask, truth, local_resolution):
         notes += each.notes if each is not None else ()
     return Inputs(
@@ -144,6 +141,12 @@ def read_inputs(
         symmetry=symmetry,
         notes=list(dict.fromkeys(notes)),  # the halves' mean has those of the first half
     )
+
+
+def _companion(path: Path | None, whole: HalfMap, trusted: bool) -> HalfMap | None:
+    if path is None:
+        return None
+    return read_companion(path, whole.pixel_size_angstrom, "the map", trust_header=trusted)
 
 
 def _whole(path: Path | None, halves: Sequence[HalfMap], pixel_size_angstrom: float | None) -> HalfMap:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from extrecon.fourier.resolution import GOLD_STANDARD
 from extrecon.system.files import replacing
 
 Scores = dict[str, Any]
@@ -50,7 +51,7 @@ def table(scores: Scores) -> list[Row]:
 
 def _half_map_rows(half: Scores, regularizers: list[str], nyquist: float) -> list[Row]:
     directions = f"{half['directional_best_angstrom']:.2f}–{half['directional_worst_angstrom']:.2f} Å"
-    last = "last shell before the corrected half-map FSC falls under 0.143"
+    last = f"last shell before the corrected half-map FSC falls under {GOLD_STANDARD}"
     rows = [
         ("Resolution", _limit(half["resolution_angstrom"], nyquist), last),
         ("… without a mask", _limit(half["unmasked_resolution_angstrom"], nyquist), "the same, whole box"),
@@ -124,7 +125,7 @@ def _draw(path: Path, scores: Scores) -> None:
     for name in ("truth", "model"):
         if name in scores:
             curves.plot(frequency, scores[name]["masked"], "--", label=f"with the {name}, masked")
-    curves.axhline(0.143, color="0.6", linewidth=0.8)
+    curves.axhline(GOLD_STANDARD, color="0.6", linewidth=0.8)
     curves.set(xlabel="spatial frequency, 1/Å", ylabel="FSC", ylim=(-0.1, 1.05))
     curves.legend(frameon=False, fontsize="small") if curves.lines[1:] else None
     if half:

@@ -15,17 +15,16 @@ from extrecon.atoms.scattering import read_structure, scattering_map
 from extrecon.errors import InputError, MapError, UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
+from extrecon.fourier.resolution import HALF, resolution_of_last_above
+from extrecon.fourier.shells import guinier_profile
 from extrecon.maps.half_map import HalfMap
-from extrecon.pictures.maps import guinier_profile
 from extrecon.relion.particles import read_particles
 from extrecon.relion.symmetry import symmetry_group
 from extrecon.validate.fsc import (
-    HALF,
     directional_fsc,
     fsc,
     fsc_family,
     real_space_correlation,
-    resolution_angstrom,
     spread_directions,
 )
 from extrecon.validate.inputs import Inputs
@@ -90,12 +89,12 @@ def _half_map_scores(halves: tuple[HalfMap, HalfMap], mask: npt.NDArray[np.float
     pixel = halves[0].pixel_size_angstrom
     family = fsc_family(first, second, mask)
     curves = directional_fsc(first * mask, second * mask, spread_directions(_DIRECTIONS))
-    limits = [resolution_angstrom(curve, pixel) for curve in curves]
+    limits = [resolution_of_last_above(curve, pixel) for curve in curves]
     return {
         **{name: getattr(family, name).tolist() for name in ("unmasked", "masked", "randomised", "corrected")},
         "randomised_from_shell": family.randomised_from,
-        "unmasked_resolution_angstrom": resolution_angstrom(family.unmasked, pixel),
-        "resolution_angstrom": resolution_angstrom(family.corrected, pixel),
+        "unmasked_resolution_angstrom": resolution_of_last_above(family.unmasked, pixel),
+        "resolution_angstrom": resolution_of_last_above(family.corrected, pixel),
         "directional_mean": np.nanmean(curves, axis=0).tolist(),
         "directional_sd": np.nanstd(curves, axis=0).tolist(),
         "directional_best_angstrom": min(limits),
@@ -119,7 +118,7 @@ def _against(of: HalfMap, other: npt.NDArray[np.float64], mask: npt.NDArray[np.f
         "unmasked": fsc(of.density, other).tolist(),
         "masked": masked.tolist(),
         "mean_masked_fsc": float(masked[1:-1].mean()),
-        "resolution_at_half_angstrom": resolution_angstrom(masked, of.pixel_size_angstrom, HALF),
+        "resolution_at_half_angstrom": resolution_of_last_above(masked, of.pixel_size_angstrom, HALF),
         "real_space_correlation": real_space_correlation(of.density, other, mask),
     }
 

@@ -40,7 +40,7 @@ def wilson_fit(
 
     Parameters
     ----------
-    profile : (n // 2 + 1,), as `extrecon.pictures.maps.guinier_profile` gives it
+    profile : (n // 2 + 1,), as `extrecon.fourier.shells.guinier_profile` gives it
 
     Raises
     ------

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import scipy.fft
 from scipy.special import expit
 
+from extrecon.fourier.resolution import ONE_SEVENTH
+
 Array = npt.NDArray[np.float32]
 Curve = npt.NDArray[np.float64]
 
@@ -172,7 +174,7 @@ def coloured(signal_power: Curve, grid: Grid, finest: float, rng: np.random.Gene
     shape = (shell + rng.uniform(0.5, 6.0)) ** rng.uniform(0.3, 2.2)
     shape = shape * np.exp(rng.uniform(-0.3, 1.0) * (shell / at) ** 2)
     around = signal_power[max(at - 1, 1) : at + 2].mean()
-    return np.asarray(6.0 * around * shape / shape[at])
+    return np.asarray((1 / ONE_SEVENTH - 1) * around * shape / shape[at])
 
 
 def unevenness(grid: Grid, rng: np.random.Generator) -> Array:

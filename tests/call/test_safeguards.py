@@ -7,7 +7,8 @@ from extrecon.call.alignment import measure_shift
 from extrecon.call.safeguards import Guarded, guard
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
-from extrecon.fourier.shells import Shells, cutoff_shell, power
+from extrecon.fourier.resolution import cutoff_shell
+from extrecon.fourier.shells import Shells, power
 from tests.jobs import blobs
 
 N = 24

@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from extrecon.cli.main import app
-from extrecon.errors import ExtreconError
+from extrecon.compare.refinement import refine
+from extrecon.errors import ExtreconError, RefinementError
 
 PROGRAM = str(Path(sys.executable).with_name("extrecon"))
 pytestmark = pytest.mark.usefixtures("fake_relion")
@@ -192,16 +193,23 @@ def test_nothing_outlives_a_comparison_that_is_stopped(engine: str, data: Path) 
     assert not scores(data)
 
 
-def test_a_killed_launcher_leaves_nothing_behind(data: Path, fake_relion: Path) -> None:
-    process, sleeping = start_sleeping(data, "--seeds", "1")
-    time.sleep(1)  # the comparison looks at the launcher's processes four times a second
-    launcher = next(each for each in sleeping[0].parents() if str(fake_relion / "mpirun") in each.cmdline())
-    launcher.kill()
-    _, told = process.communicate(timeout=90)
-    assert process.returncode == 10
-    assert b"was killed by SIGKILL" in told
-    _, alive = psutil.wait_procs(sleeping, timeout=10)
-    assert not alive
+def test_a_killed_launcher_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is killed as soon as its rank has been seen: what was never seen cannot be ended."""
+    ranks: list[psutil.Process] = []
+    children = psutil.Process.children
+
+    def watched(launcher: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+        family = children(launcher, recursive=recursive)
+        ranks[:] = [each for each in family if each.cmdline()[:2] == ["sleep", "300"]]
+        if ranks:
+            launcher.kill()
+        return family
+
+    monkeypatch.setattr(psutil.Process, "children", watched)
+    with pytest.raises(RefinementError, match="RELION was killed by SIGKILL"):
+        refine(["sh", "-c", "sleep 300 & wait"], "none", tmp_path, tmp_path)
+    assert len(ranks) == 1
+    assert not psutil.wait_procs(ranks, timeout=10)[1]
 
 
 def start_sleeping(data: Path, *words: str) -> tuple[subprocess.Popen[bytes], list[psutil.Process]]:

@@ -1,8 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 
-from extrecon.fourier.masks import particle_mask, radius_px, soft_sphere
+from extrecon.fourier.masks import (
+    EDGE_PX,
+    EXTENSION_ANGSTROM,
+    LOW_PASS_ANGSTROM,
+    particle_mask,
+    radius_px,
+    soft_sphere,
+)
 from extrecon.maps import HalfMap
 from tests.jobs import blobs
 
@@ -48,3 +57,44 @@ def test_a_soft_sphere_falls_over_its_edge() -> None:
     assert np.all(sphere[distance <= 8] == 1)
     assert np.all(sphere[distance >= 12] == 0)
     assert np.allclose(sphere[distance == 10], 0.5)
+
+
+@pytest.mark.parametrize(("n", "radius", "edge"), [(48, 15.0, 4.0), (49, 9.5, 6.0), (48, 12.0, 1.0)])
+def test_the_volume_of_a_soft_sphere(n: int, radius: float, edge: float) -> None:
+    """∫ 4π r² (mask) dr, the edge being half a cosine."""
+    half = edge / 2
+    first = edge**2 * (1 / 4 - 1 / np.pi**2)
+    second = edge**3 * (1 / 6 - 1 / np.pi**2)
+    expected = 4 * np.pi * (radius**3 / 3 + radius**2 * half + 2 * radius * first + second)
+    assert soft_sphere(n, radius, edge).sum(dtype=np.float64) == pytest.approx(expected, rel=5e-3)
+
+
+def balls(*placed: tuple[float, float], n: int = 64, along: float = 18.0) -> npt.NDArray[np.float32]:
+    """Hard balls of a radius, each so many times ``along`` from the middle on x."""
+    axis = np.arange(n) - n // 2
+    volume = np.zeros((n,) * 3, np.float32)
+    for radius, place in placed:
+        volume[axis[:, None, None] ** 2 + axis[:, None] ** 2 + (axis - place * along) ** 2 <= radius**2] = 1.0
+    return volume
+
+
+def test_the_mask_of_a_ball_reaches_as_far_as_the_low_pass_and_the_extension_say() -> None:
+    """A flat wall under a Gaussian of deviation σ falls to a tenth at 1.28 σ."""
+    radius, pixel = 14.0, 3.0
+    mask = particle_mask(HalfMap(balls((radius, 0.0)), pixel))
+    sigma = LOW_PASS_ANGSTROM * np.sqrt(2 * np.log(2)) / (2 * np.pi) / pixel
+    half_way = radius + 1.2816 * sigma + EXTENSION_ANGSTROM / pixel + EDGE_PX / 2
+    found = float(((mask > 0.5).sum() / (4 / 3 * np.pi)) ** (1 / 3))
+    assert found == pytest.approx(half_way, abs=0.6)
+
+
+@pytest.mark.parametrize(("small", "is_kept"), [(3.0, False), (6.0, True)])
+def test_parts_of_less_than_a_twentieth_are_left_out(small: float, is_kept: bool) -> None:
+    mask = particle_mask(HalfMap(balls((12.0, -0.5), (small, 1.0)), 3.0))
+    assert mask[32, 32, 32 - 9] == 1.0
+    assert mask[32, 32, 32 + 18] == float(is_kept)
+
+
+def test_a_hollow_particle_is_filled() -> None:
+    shell = balls((16.0, 0.0)) - balls((11.0, 0.0))
+    assert particle_mask(HalfMap(shell, 1.5))[32, 32, 32] == 1.0

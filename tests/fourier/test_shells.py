@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
-from extrecon.fourier.shells import Shells, correlation, fourier_shell_correlation, power
+from extrecon.fourier.shells import Shells, correlation, fourier_shell_correlation, guinier_profile, power
 
 COMPUTES = pytest.mark.parametrize("compute", [cpu(1), cpu(3), TorchCompute("cpu")], ids=["one", "three", "torch"])
 
@@ -65,3 +65,19 @@ def test_correlation_is_symmetric() -> None:
     shells = Shells(10, cpu(1))
     first, second = shells.spectrum(noise(10, 1)), shells.spectrum(noise(10, 2))
     assert correlation(first, second, shells) == pytest.approx(correlation(second, first, shells))
+
+
+def test_guinier_profile_of_a_point_is_flat() -> None:
+    point = np.zeros((24, 24, 24), dtype=np.float32)
+    point[3, 5, 7] = 2.0
+    assert np.allclose(guinier_profile(point, cpu(1)), np.log(2.0), atol=1e-5)
+
+
+def test_guinier_profile_of_a_gaussian_is_a_line_in_squared_frequency() -> None:
+    axis = np.minimum(np.arange(24), 24 - np.arange(24)) ** 2.0
+    sigma = 1.5
+    volume = np.exp(-(axis[:, None, None] + axis[:, None] + axis) / (2 * sigma**2)).astype(np.float32)
+    squared = (np.arange(6) / 24) ** 2
+    profile = guinier_profile(volume, cpu(1))[:6]
+    expected = profile[0] - 2 * np.pi**2 * sigma**2 * squared
+    assert np.allclose(profile, expected, atol=0.1)  # a shell spans a range of frequencies

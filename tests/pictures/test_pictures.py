@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from extrecon.errors import OutputError
-from extrecon.fourier.compute import cpu
 from extrecon.maps import HalfMap
-from extrecon.pictures.maps import coloured_slice, draw_regularized, guinier_profile, local_of
+from extrecon.pictures.maps import coloured_slice, draw_regularized, local_of
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BOX = 24
@@ -20,22 +19,6 @@ BOX = 24
 
 def noise(seed: int = 1) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return np.random.default_rng(seed).standard_normal((BOX,) * 3).astype(np.float32)
-
-
-def test_guinier_profile_of_a_point_is_flat() -> None:
-    point = np.zeros((BOX,) * 3, dtype=np.float32)
-    point[3, 5, 7] = 2.0
-    assert np.allclose(guinier_profile(point, cpu(1)), np.log(2.0), atol=1e-5)
-
-
-def test_guinier_profile_of_a_gaussian_is_a_line_in_squared_frequency() -> None:
-    axis = np.minimum(np.arange(BOX), BOX - np.arange(BOX)) ** 2.0
-    sigma = 1.5
-    volume = np.exp(-(axis[:, None, None] + axis[:, None] + axis) / (2 * sigma**2)).astype(np.float32)
-    squared = (np.arange(6) / BOX) ** 2
-    profile = guinier_profile(volume, cpu(1))[:6]
-    expected = profile[0] - 2 * np.pi**2 * sigma**2 * squared
-    assert np.allclose(profile, expected, atol=0.1)  # a shell spans a range of frequencies
 
 
 def test_brightness_is_density_and_grey_is_unknown() -> None:

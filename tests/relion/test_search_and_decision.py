@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from extrecon.call.decision import Apply, decide
 from extrecon.relion.job import read_job
 from extrecon.relion.names import parse_job_name
-from extrecon.relion.search import SearchState, read_search_state
+from extrecon.relion.search import POLL_SECONDS, SearchState, read_search_state
 from tests.jobs import BOX, PIXEL_SIZE, JobFiles, blobs, write_job, write_previous
 
 
@@ -65,25 +64,32 @@ def test_a_run_whose_name_only_begins_alike_is_not_the_run_before(tmp_path: Path
     assert state_of(files).healpix_order is None
 
 
-def test_a_file_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+def test_a_file_that_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = write_job(tmp_path)
     sampling = files.previous("sampling")
     whole = sampling.read_text()
     sampling.write_text(whole[: whole.index("_rlnHealpixOrder") + 18])
-    threading.Timer(0.4, lambda: sampling.write_text(whole)).start()
-    start = time.monotonic()
-    state = state_of(files, wait_seconds=10.0)
-    assert state.healpix_order == 4
-    assert 0.2 < time.monotonic() - start < 5.0
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            sampling.write_text(whole)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert state_of(files, wait_seconds=10.0).healpix_order == 4
+    assert len(looks) == 3
 
 
-def test_waiting_ends(tmp_path: Path) -> None:
+def test_waiting_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(time, "monotonic", lambda: 100.0 + sum(slept))
     files = write_job(tmp_path)
     for kind in ("sampling", "optimiser", "half1_model"):
         files.previous(kind).unlink()
-    start = time.monotonic()
     state = state_of(files, wait_seconds=0.5)
-    assert time.monotonic() - start < 2.0
+    assert sum(slept) == pytest.approx(0.5, abs=POLL_SECONDS)  # for all three files together
     assert len(state.problems) == 3
     assert state.is_local is None
 
@@ -274,7 +280,9 @@ def test_a_job_without_a_refinements_name_stays_plain(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("iteration", "order"), [(3, 2), (4, 2)])
 def test_real_refinements(iteration: int, order: int, shared_fixtures: Path) -> None:
-    for star in shared_fixtures.glob(f"*/*/run_it00{iteration}_half?_class001_external_reconstruct.star"):
+    stars = list(shared_fixtures.glob(f"relion-*/*/run_it00{iteration}_half?_class001_external_reconstruct.star"))
+    assert {star.parts[-3] for star in stars} == {"relion-3.1.3", "relion-5.0.1"}
+    for star in stars:
         name = parse_job_name(star)
         assert name is not None
         state = read_search_state(name, 0.0)

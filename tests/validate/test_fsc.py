@@ -11,8 +11,8 @@ import scipy.ndimage
 
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import soft_sphere
+from extrecon.fourier.shells import guinier_profile
 from extrecon.maps import read_volume
-from extrecon.pictures.maps import guinier_profile
 from extrecon.relion.star import read_star
 from extrecon.validate.fsc import (
     corrected_fsc,
@@ -21,7 +21,6 @@ from extrecon.validate.fsc import (
     fsc_family,
     randomised_phases,
     real_space_correlation,
-    resolution_angstrom,
     shell_radius,
     spread_directions,
 )
@@ -93,13 +92,6 @@ def test_equal_signal_and_noise_give_the_textbook_fsc() -> None:
     signal, *noise = rng.standard_normal((3, 48, 48, 48))
     curve = fsc(signal + 0.5 * noise[0], signal + 0.5 * noise[1])
     assert curve[8:].mean() == pytest.approx(1 / 1.25, abs=0.01)
-
-
-def test_the_resolution_is_that_of_the_last_shell_above() -> None:
-    curve = np.array([1.0, 1.0, 0.9, 0.5, 0.1, 0.3])
-    assert resolution_angstrom(curve, 2.0) == pytest.approx(10 * 2.0 / 3)
-    assert resolution_angstrom(np.ones(6), 2.0) == pytest.approx(4.0)
-    assert resolution_angstrom(np.zeros(6), 2.0) == float("inf")
 
 
 def test_a_missing_direction_shows_in_the_directional_fsc() -> None:

@@ -47,8 +47,7 @@ def apply_network(
     largest_whole : up to this edge the map is taken whole
     tile : edge of a tile, a multiple of 8
     """
-    device = getattr(compute, "device", torch.device("cpu"))
-    box = inputs.shape[-1]
+    device, box = compute.device, inputs.shape[-1]
     starts = [0] if box <= largest_whole else tile_starts(box, tile)
     edge = box if box <= largest_whole else tile
     window = tile_weight(edge) if len(starts) > 1 else np.ones((edge,) * 3, dtype=np.float32)
@@ -88,7 +87,7 @@ def tile_weight(tile: int) -> Array:
 @contextmanager
 def _threads(compute: Compute) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(getattr(compute, "threads", before))
+    torch.set_num_threads(compute.threads)
     try:
         yield
     finally:

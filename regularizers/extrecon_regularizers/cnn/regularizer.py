@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.masks import particle_mask, radius_px
-from extrecon.fourier.shells import Shells, cutoff_shell, power
+from extrecon.fourier.resolution import cutoff_shell
+from extrecon.fourier.shells import Shells, power
 from extrecon.maps import HalfMap
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
@@ -125,7 +126,7 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
     """Return what the network makes of a half-map with a known FSC, (n // 2 + 1,)."""
     from extrecon_regularizers.cnn.apply import apply_network
 
-    compute, threads = context.compute, getattr(context.compute, "threads", 1)
+    compute, threads = context.compute, context.compute.threads
     context.progress("standardise", 0.0)
     standard = standardise(half_map.density, fsc, half_map.pixel_size_angstrom, compute, threads)
     density, error = apply_network(loaded.network, standard.inputs, standard.condition, compute, context.progress)

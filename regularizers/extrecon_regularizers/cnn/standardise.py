@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.masks import EDGE_PX, radius_px, soft_sphere
-from extrecon.fourier.shells import Shells, cutoff_shell, power
+from extrecon.fourier.resolution import ONE_SEVENTH, resolution_of_first_under
+from extrecon.fourier.shells import Shells, power
 from extrecon.maps.half_map import FloatArray
 from extrecon_regularizers.cnn.resample import resampled
 
@@ -66,7 +67,7 @@ def working_box(box: int, pixel_size_angstrom: float, resolution_angstrom: float
 
 def resolution(fsc: Curve, box: int, pixel_size_angstrom: float) -> float:
     """Return where the FSC first falls under 1/7, Å; twice the pixel size if it does not."""
-    return box * pixel_size_angstrom / min(cutoff_shell(fsc) + 1, len(fsc) - 1)
+    return resolution_of_first_under(fsc, box, pixel_size_angstrom, ONE_SEVENTH)
 
 
 def signal_share(fsc: Curve) -> Curve:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from extrecon.errors import RegularizerError
+from extrecon.fourier.resolution import GOLD_STANDARD, first_shell_under
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod
@@ -112,8 +113,7 @@ def automatic_worst(half_map: HalfMap, context: Context) -> float:
     worst = max(_AUTOMATIC_WORST_ANGSTROM, 5.0 * half_map.nyquist_angstrom)
     fsc = context.half_map_fsc
     if fsc is not None and len(fsc) > 1:
-        below = np.flatnonzero(fsc[1:] < 0.143)
-        shell = int(below[0]) + 1 if below.size else len(fsc) - 1
+        shell = min(first_shell_under(fsc, GOLD_STANDARD), len(fsc) - 1)
         worst = max(worst, 3.0 * half_map.box * half_map.pixel_size_angstrom / shell)
     coarsest = half_map.box * half_map.pixel_size_angstrom / _FEWEST_SHELLS
     return max(min(worst, coarsest), 2.0 * half_map.nyquist_angstrom)

@@ -10,7 +10,7 @@ from extrecon.fourier.compute import Compute
 from extrecon.fourier.edges import falling_edge
 from extrecon.fourier.filter_bank import bounding_block
 from extrecon.fourier.lattice import Lattice
-from extrecon.fourier.shells import cutoff_shell
+from extrecon.fourier.resolution import ONE_SEVENTH, first_shell_under, last_shell_above
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon_regularizers.profile.scaling import Padded, Profiles
@@ -76,18 +76,16 @@ def _at_points(far: npt.NDArray[np.bool_], lattice: Lattice) -> npt.NDArray[np.b
 
 def finest_from_fsc(half_map_fsc: npt.NDArray[np.float64], half_map: HalfMap) -> float:
     """Return the resolution, Å, at which the half-map FSC falls under 1/7; Nyquist if it never does."""
-    first_below = cutoff_shell(half_map_fsc) + 1
-    if first_below == len(half_map_fsc):
+    first_under = first_shell_under(half_map_fsc, ONE_SEVENTH)
+    if first_under == len(half_map_fsc):
         return half_map.nyquist_angstrom
-    return half_map.box * half_map.pixel_size_angstrom / max(first_below, 2)
+    return half_map.box * half_map.pixel_size_angstrom / max(first_under, 2)
 
 
 def finest_above_noise(own: Profiles, noise: npt.NDArray[np.float64], window_angstrom: float) -> float:
     """Return the resolution, Å, up to which the particle's windows hold a quarter more power than the solvent's."""
     power = (own.astype(np.float64) ** 2).mean(axis=0)
-    buried = np.flatnonzero(power[1:] < _POWER_ABOVE_NOISE * noise[1:] ** 2)
-    last = int(buried[0]) if buried.size else len(noise) - 1
-    return window_angstrom / max(last, 3)
+    return window_angstrom / max(last_shell_above(power, _POWER_ABOVE_NOISE * noise**2), 3)
 
 
 def signal(own: Profiles, noise: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

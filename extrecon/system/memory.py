@@ -1,13 +1,16 @@
-"""Keep freed memory for the next array.
+"""Keep freed memory for the next array. Standard library only.
 
 By default glibc returns each large array to the kernel when it is freed, and the next one is paid for again, page
 by page. The transforms here free and take arrays of the same few sizes over and over: touching fresh pages then
 costs as much as the arithmetic.
+
+The whole process is changed by this, so only programs say it, of processes that are theirs to the end: the hook and
+the daemon's runner, and the commands that transform maps. Who calls the library from a program of their own decides
+for themselves.
 """
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import suppress
 from functools import cache
 
@@ -18,6 +21,8 @@ _M_MMAP_MAX = -4
 @cache
 def keep_freed_memory() -> None:
     """Tell glibc to serve large arrays from its heap and to keep what is freed; elsewhere do nothing."""
+    import ctypes
+
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)

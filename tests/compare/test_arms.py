@@ -1,0 +1,67 @@
+"""What an arm's text means, and what is refused before RELION is started."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+from extrecon.compare.arms import read_arm, read_arms
+from extrecon.errors import ExtreconError
+
+
+def test_plain_is_relions_own_program() -> None:
+    arm = read_arm("plain")
+    assert (arm.name, arm.command, arm.calls_hook) == ("plain", "relion_external_reconstruct", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "options"),
+    [
+        ("identity", "identity", ["--regularizer", "identity"]),
+        (
+            "mild=--regularizer localdeblur --set K=0.01",
+            "mild",
+            ["--regularizer", "localdeblur", "--set", "K=0.01"],
+        ),
+        ("at_once= --apply always", "at_once", ["--apply", "always"]),
+    ],
+)
+def test_a_regularizer_or_options_are_the_hooks(text: str, name: str, options: list[str]) -> None:
+    arm = read_arm(text)
+    program, *words = shlex.split(arm.command)
+    assert (arm.name, Path(program).name, words, arm.calls_hook) == (name, "extrecon-hook", options, True)
+    assert os.access(program, os.X_OK)
+
+
+def test_a_command_is_taken_as_it_is() -> None:
+    arm = read_arm("mine=env A='b  c' true")
+    assert (arm.name, arm.command, arm.calls_hook) == ("mine", "env A='b  c' true", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "An arm cannot be called ''"),
+        ("-x=true", "cannot be called '-x'"),
+        ("a b=true", "cannot be called 'a b'"),
+        ("a='true", "cannot be split into words"),
+        ("a=--regularizer nonesuch", "nonesuch"),
+        ("a=--regularizer localdeblur --set K=much", "K"),
+        ("a=--no-such-option", "--no-such-option"),
+    ],
+)
+def test_what_cannot_be_an_arm_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ExtreconError, match=told) as refused:
+        read_arm(text)
+    assert refused.value.exit_code in (2, 4)
+
+
+def test_arms_keep_their_order_and_need_a_name_each() -> None:
+    assert [arm.name for arm in read_arms(["z=true", "plain", "a=true"])] == ["z", "plain", "a"]
+    with pytest.raises(ExtreconError, match="Two arms are called 'a'"):
+        read_arms(["a=true", "b=true", "a=false"])
+    with pytest.raises(ExtreconError, match="at least one --arm"):
+        read_arms([])
