@@ -1,0 +1,42 @@
+"""Of one of RELION's jobs: its half-map, and what its MAP term does to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.fourier.compute import Compute
+from extrecon.reconstruction.grid import Geometry
+from extrecon.reconstruction.half_map import reconstruct
+from extrecon.reconstruction.map_term import map_damping
+from extrecon.relion.accumulators import AccumulatorFiles
+from extrecon.relion.job import Job
+
+
+def reconstruct_job(
+    job: Job, *, use_map: bool = True, iterate_gridding: bool = True, compute: Compute
+) -> npt.NDArray[np.float32]:
+    """Return the map of one of RELION's jobs; parameters, errors and result as in `reconstruct`.
+
+    Parameters
+    ----------
+    use_map : leave the MAP term out, or take it in if the job has a tau2 table
+    """
+    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    return reconstruct(
+        AccumulatorFiles(job, geometry.accumulator_shape),
+        geometry,
+        tau2=job.tau2 if use_map else None,
+        tau2_fudge=job.tau2_fudge,
+        iterate_gridding=iterate_gridding,
+        compute=compute,
+    )
+
+
+def map_damping_of_job(job: Job, *, compute: Compute) -> npt.NDArray[np.float64]:
+    """Return `map_damping` of one of RELION's jobs; 1 where it has no tau2 table."""
+    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    if job.tau2 is None:
+        return np.ones(geometry.original_size // 2 + 1)
+    files = AccumulatorFiles(job, geometry.accumulator_shape)
+    return map_damping(files, geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
