@@ -1,4 +1,4 @@
-"""The daemon's process: one broker at its place, announced by a status file, held by a lock."""
+"""The daemon's process: one at its place, announced by a status file, held by a lock."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ import math
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import extrecon
-from extrecon.daemon.broker import Broker
+from extrecon.daemon.dispatcher import Dispatcher
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL
 from extrecon.daemon.signals import default_signals
 from extrecon.errors import DaemonError, ExtreconError
 from extrecon.system.files import replacing
 from extrecon.system.limits import require_memory
-from extrecon.system.processes import boot_id, start_time
+from extrecon.system.processes import boot_id, name_this_process, start_time
 
 IDLE_MINUTES = 120.0
 IDLE_VARIABLE = "EXTRECON_IDLE_MINUTES"
 LEAST_IDLE_SECONDS = 0.5
 """Less would end a daemon under the client that has just started it."""
+PROCESS_NAME = "extrecon-daemon"
+_LOCK_SECONDS = 1.0
 
 
 def _write_status(place: Place) -> None:
@@ -60,13 +63,14 @@ def idle_minutes(environ: Mapping[str, str] = os.environ) -> float:
     return minutes
 
 
-def serve(minutes: float | None = None, ready: int | None = None) -> str | None:
+def serve(minutes: float | None = None, ready: int | None = None, keeper: int = 0) -> str | None:
     """Be the daemon, and return why it ended; None if there is one already.
 
     Parameters
     ----------
     minutes : idle minutes after which to end; None for what the environment says
     ready : a descriptor that is told "ready", or what is wrong
+    keeper : the process that clears up if this one is killed; 0 if there is none
 
     Raises
     ------
@@ -81,14 +85,15 @@ def serve(minutes: float | None = None, ready: int | None = None) -> str | None:
         if lock is None:
             _tell_starter(ready, "ready")
             return None
-        broker = Broker(place, max(60 * minutes, LEAST_IDLE_SECONDS))
+        name_this_process(PROCESS_NAME)
+        dispatcher = Dispatcher(place, lock, max(60 * minutes, LEAST_IDLE_SECONDS), keeper)
         _write_status(place)
     except (OSError, ExtreconError) as error:
         _tell_starter(ready, str(error))
         raise DaemonError(str(error)) from error
     _tell_starter(ready, "ready")
     try:
-        return broker.serve()
+        return dispatcher.serve()
     finally:
         os.close(lock)
 
@@ -100,16 +105,36 @@ def _tell_starter(ready: int | None, text: str) -> None:
             os.close(ready)
 
 
+def _clear_after(daemon: int) -> None:
+    """Wait for the daemon's end, and remove its files if it was killed and no other has taken its place."""
+    os.waitpid(daemon, 0)
+    deadline = time.monotonic() + _LOCK_SECONDS
+    with suppress(OSError, DaemonError):
+        place = find_place(os.environ)
+        while place.lock.exists() and time.monotonic() < deadline:
+            lock = take_lock(place.lock)
+            if lock is not None:
+                place.clear()
+                os.close(lock)
+                return
+            time.sleep(0.02)
+
+
 def main() -> None:
-    """Be the daemon that a client started."""
+    """Be the daemon that a client started, and the process that keeps its place tidy."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--ready", type=int)
     arguments = parser.parse_args()
     default_signals()
     if os.fork():
         os._exit(0)
+    daemon = os.fork()
+    if daemon:
+        os.close(arguments.ready)
+        _clear_after(daemon)
+        return
     try:
-        reason = serve(ready=arguments.ready)
+        reason = serve(ready=arguments.ready, keeper=os.getppid())
     except DaemonError as error:
         sys.exit(str(error))
     if reason is not None:

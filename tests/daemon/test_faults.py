@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 import extrecon
-from extrecon.daemon import client
+from extrecon.daemon import client, connect
 from extrecon.daemon.protocol import Channel
 from extrecon.errors import DaemonError
 from extrecon.maps import read_map
@@ -61,7 +61,7 @@ def test_killed_before_a_job(daemon: Daemon, tmp_path: Path) -> None:
     call(files, "--regularizer", "identity")
     assert record(files)["daemon"] == "started"
     assert daemon.pid != first
-    assert len(daemon.brokers()) == 1
+    assert len(daemon.daemons()) == 1
 
 
 def test_killed_during_a_job(daemon: Daemon, tmp_path: Path) -> None:
@@ -89,16 +89,27 @@ def test_killed_after_a_job_it_leaves_nothing_behind(daemon: Daemon, tmp_path: P
     assert files.result.read_bytes() == before
 
 
-def test_the_warm_process_killed_during_a_job(daemon: Daemon, tmp_path: Path) -> None:
+def test_killed_together_with_its_runner(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     process, runner = in_the_middle(files)
-    os.kill(daemon.warm_pid(), signal.SIGKILL)
+    os.kill(runner, signal.SIGSTOP)  # its death signal must reach it all the same
+    daemon.kill()
     wait_for(lambda: is_gone(runner))
     (files.folder / "go").touch()
-    assert "in-process: the daemon's warm process was killed by SIGKILL" in finish(process)
+    assert "in-process: the daemon died" in finish(process)
     assert record(files)["outcome"] == "regularized"
     call(files, "--regularizer", "identity")
-    assert record(files)["daemon"] == "warm"
+    assert record(files)["daemon"] == "started"
+
+
+def test_stopped_during_a_job_it_holds_nobody_up(daemon: Daemon, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process, _ = in_the_middle(files)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    (files.folder / "go").touch()
+    finish(process)
+    assert record(files)["outcome"] == "regularized"
+    assert record(files)["daemon"] == "started"
 
 
 @pytest.mark.parametrize("name", ["killed", "crashes"])
@@ -152,7 +163,7 @@ def test_a_stopped_client_stops_its_job(number: signal.Signals, daemon: Daemon, 
 def test_a_client_stopped_while_the_daemon_warms_up(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     process = start_hook(files, "--regularizer", "identity")
-    wait_for(daemon.place.socket.exists)
+    wait_for(daemon.place.status.exists)
     process.terminate()
     finish(process, 143)
     assert not files.result.exists()
@@ -163,7 +174,7 @@ def test_fifty_pairs_of_clients_start_one_daemon_each(daemon: Daemon) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from extrecon.daemon import client
+from extrecon.daemon import client, connect
 folder = Path(os.environ["EXTRECON_RUNTIME_DIR"])
 for index in range(50):
     os.environ["EXTRECON_RUNTIME_DIR"] = str(folder / str(index))
@@ -175,7 +186,7 @@ for index in range(50):
         if pid == 0:
             os.close(open_gate)
             os.read(gate, 1)
-            channel, started = client.connect_or_start(os.environ)
+            channel, started = connect.connect_or_start(os.environ)
             channel.send({"verb": "status"})
             os.write(writer, f"{channel.receive()['pid']}\\n".encode())
             os._exit(0)
@@ -185,7 +196,7 @@ for index in range(50):
         assert os.waitpid(pid, 0)[1] == 0
     pids = set(os.read(reader, 100).split())
     assert len(pids) == 1, (index, pids)
-    assert client.ask({"verb": "stop"}, os.environ) == {"stopped": int(pids.pop())}
+    assert connect.ask({"verb": "stop"}, os.environ) == {"stopped": int(pids.pop())}
     for end in (reader, writer, gate):
         os.close(end)
     assert not (folder / str(index)).exists()
@@ -202,7 +213,7 @@ def test_two_ranks_at_once_share_the_daemon_they_start(daemon: Daemon, tmp_path:
         finish(process)
     assert [record(files)["outcome"] for files in halves] == ["regularized"] * 2
     assert {record(files)["daemon"] for files in halves} <= {"started", "warm"}
-    assert len(daemon.brokers()) == 1
+    assert len(daemon.daemons()) == 1
 
 
 def test_a_stale_pid_of_another_process(daemon: Daemon, tmp_path: Path) -> None:
@@ -318,7 +329,7 @@ def test_another_users_client_is_turned_away(daemon: Daemon) -> None:
         check=True,
     )
     assert "the daemon works for user 0" in told.stdout
-    assert daemon.brokers()
+    assert daemon.daemons()
 
 
 @pytest.fixture
@@ -347,7 +358,7 @@ def test_an_old_client_with_a_new_daemon_and_the_reverse(
     call(files, "--regularizer", "identity")
     assert record(files)["extrecon"] == extrecon.__version__
     assert record(files)["daemon"] == f"restarted: version is {extrecon.__version__}, and was 99.0"
-    assert len(daemon.brokers()) == 1
+    assert len(daemon.daemons()) == 1
 
 
 def test_another_version_does_not_disturb_a_daemon_at_work(
@@ -392,8 +403,8 @@ def test_a_daemon_that_talks_another_language(answer: bytes, daemon: Daemon, tmp
 
 def test_a_client_that_speaks_another_protocol_is_told_to_start_its_own(daemon: Daemon) -> None:
     daemon.start()
-    answer = client.ask({"verb": "run", "protocol": 7, "version": "9"}, os.environ)
-    assert answer == {"verdict": "restart", "reason": "the client speaks protocol 7, the daemon 1"}
+    answer = connect.ask({"verb": "run", "protocol": 7, "version": "9"}, os.environ)
+    assert answer == {"verdict": "restart", "reason": "the client speaks protocol 7, the daemon 2"}
     wait_for(lambda: not daemon.processes())
 
 
@@ -429,17 +440,15 @@ def test_a_daemon_that_was_stopped_is_not_waited_for_at_all(daemon: Daemon, tmp_
     assert "is stopped; kill -CONT" in record(files)["daemon"]
     assert record(files)["outcome"] == "regularized"
     assert "stopped" in extrecon_daemon("stop")
-    assert not daemon.brokers()
+    assert not daemon.daemons()
 
 
 def test_a_crash_tells_its_traceback_before_the_daemon_dies(daemon: Daemon, tmp_path: Path) -> None:
     program = """
-import os
-from extrecon.daemon import broker, server
-def crash(self):
-    if self._jobs:
-        raise ZeroDivisionError("for once")
-broker.Broker._schedule = crash
+from extrecon.daemon import dispatcher, server
+def crash(*_):
+    raise ZeroDivisionError("for once")
+dispatcher.Dispatcher._start = crash
 server.serve(1.0)
 """
     broker = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
@@ -466,37 +475,38 @@ def test_a_verdict_left_behind_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         client.call(tmp_path / "job.star", Options({"on_error": "plain", "time_limit": 0.0}), tmp_path)
 
 
-def test_a_warm_process_that_does_not_start(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
+def test_a_daemon_that_cannot_import_what_it_needs(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "mrcfile.py").write_text("raise ImportError('no mrcfile here')\n")
     environ = os.environ | {"PYTHONPATH": f"{broken}{os.pathsep}{plugins}"}
     files = write_job(tmp_path)
     told = call(files, "--regularizer", "identity", env=environ, code=1)
-    assert "the warm process does not start" in told
-    assert "no mrcfile here" in told  # in-process it is not there either
-    assert not daemon.processes()
+    assert "the daemon crashed:\nTraceback" in told
+    assert told.count("no mrcfile here") >= 2  # in-process it is not there either
+    wait_for(lambda: not daemon.processes())
+    assert not daemon.folder.exists()
 
 
-def test_a_warm_process_that_hangs_is_given_up(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
+def test_a_daemon_whose_imports_hang_is_given_up(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
     slow = tmp_path / "slow"
     slow.mkdir()
     (slow / "mrcfile.py").write_text(
         "import sys, time\n"
-        "if 'extrecon.daemon.warm' in sys.orig_argv: time.sleep(60)\n"
+        "if '-c' in sys.orig_argv: time.sleep(60)\n"
         "sys.path.remove(__file__.rpartition('/')[0])\n"
         "del sys.modules['mrcfile']\n"
         "import mrcfile\n"
     )
     environ = os.environ | {"PYTHONPATH": f"{slow}{os.pathsep}{plugins}"}
-    program = "from extrecon.daemon import broker, server; broker.WARM_SECONDS = 1.0; server.serve(1.0)"
+    program = "from extrecon.daemon import loaded, server; loaded.LOAD_SECONDS = 1; server.serve(1.0)"
     with subprocess.Popen([sys.executable, "-c", program], env=environ) as broker:
         wait_for(daemon.place.status.exists)
         files = write_job(tmp_path / "job")
         call(files, "--regularizer", "identity", env=environ)
-        assert record(files)["daemon"] == "in-process: the daemon's warm process has not been ready for 1 s"
+        assert record(files)["daemon"] == "in-process: the daemon died"
         assert record(files)["outcome"] == "regularized"
-        broker.terminate()
+        assert broker.wait(10) == -signal.SIGALRM
 
 
 def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, tmp_path: Path) -> None:
@@ -504,7 +514,7 @@ def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, 
     process = start_hook(files, "--regularizer", "leaves-a-child")
     start = time.monotonic()
     assert process.wait(timeout=60) == 0
-    assert client.ask({"verb": "status"}, os.environ) is not None
+    assert connect.ask({"verb": "status"}, os.environ) is not None
     assert record(files)["outcome"] == "fallback"
     assert time.monotonic() - start < 30
     finish(process)
@@ -513,7 +523,7 @@ def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, 
 def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     options = client_options(files)
-    channel, _ = client.connect_or_start(os.environ)
+    channel, _ = connect.connect_or_start(os.environ)
     channel.close()
 
     def calls(number: int) -> None:
@@ -521,19 +531,17 @@ def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Pat
             assert client.call(files.star, options, files.folder) == 0
 
     calls(20)
-    broker, warm = (psutil.Process(pid) for pid in (daemon.pid, daemon.warm_pid()))
+    process = psutil.Process(daemon.pid)
 
-    def held() -> tuple[tuple[int, int], ...]:
-        return tuple((p.num_fds(), p.num_threads()) for p in (broker, warm))
+    def held() -> tuple[int, int]:
+        return process.num_fds(), process.num_threads()
 
-    wait_for(lambda: not warm.children())
-    time.sleep(1.0)  # the broker hears a little later than we that the last client is gone
+    wait_for(lambda: not process.children() and daemon.status()["warm"]["prepared"])
     ours = psutil.Process().num_fds()
-    before, memory = held(), [p.memory_info().rss for p in (broker, warm)]
+    before, memory = held(), process.memory_info().rss
     calls(200)
-    wait_for(lambda: not warm.children() and held() == before)
-    grown = [p.memory_info().rss - rss for p, rss in zip((broker, warm), memory, strict=True)]
-    assert max(grown) < 3e6
+    wait_for(lambda: not process.children() and held() == before)
+    assert process.memory_info().rss - memory < 3e6
     assert psutil.Process().num_fds() <= ours
     assert daemon.status()["served"] == 220
 

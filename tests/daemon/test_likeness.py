@@ -86,7 +86,7 @@ def test_each_cluster_job_has_its_own_daemon(daemon: Daemon, tmp_path: Path) -> 
     for files, number in zip(jobs, ("1", "2"), strict=True):
         call(files, "--regularizer", "identity", env=os.environ | {"SLURM_JOB_ID": number})
         assert record(files)["daemon"] == "started"
-    assert len(daemon.brokers()) == 2
+    assert len(daemon.daemons()) == 2
     call(jobs[0], "--regularizer", "identity", env=os.environ | {"SLURM_JOB_ID": "1"})
     assert record(jobs[0])["daemon"] == "warm"
 
@@ -128,7 +128,7 @@ def test_two_containers_with_one_path_for_two_projects_get_their_own_maps(daemon
     assert record(hidden)["daemon"] == "started"
     assert files.result.read_bytes() == before
     assert not np.array_equal(read_map(hidden.result).density, read_map(files.result).density)
-    assert first in [broker.pid for broker in daemon.brokers()]
+    assert first in [broker.pid for broker in daemon.daemons()]
 
 
 @pytest.mark.skipif(not can_unshare(), reason="no mount namespaces may be made here")
