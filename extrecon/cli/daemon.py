@@ -12,7 +12,7 @@ import typer
 
 from extrecon.cli.console import console
 from extrecon.daemon import connect, server
-from extrecon.daemon.place import Place, find_place, take_lock
+from extrecon.daemon.place import Place, find_place
 from extrecon.errors import DaemonError
 
 STOP_SECONDS = 3.0
@@ -99,7 +99,7 @@ def stop_daemon() -> bool:
                 break
         else:
             raise DaemonError(f"process {owner} does not end")
-    _clear_remains(place)
+    place.clear_if_unused()
     return answered or owner is not None
 
 
@@ -110,16 +110,6 @@ def _is_gone(place: Place, seconds: float) -> bool:
             return False
         time.sleep(0.02)
     return True
-
-
-def _clear_remains(place: Place) -> None:
-    if not place.folder.is_dir():
-        return
-    with suppress(OSError):
-        lock = take_lock(place.lock)
-        if lock is not None:
-            place.clear()
-            os.close(lock)
 
 
 def _ask() -> dict[str, Any] | None:

@@ -141,7 +141,7 @@ class Board:
         told = self._memory[begin : begin + _PLACE_BYTES].rstrip(b"\0")
         try:
             return Work(**json.loads(told))
-        except (ValueError, TypeError):  # a plugin may have had a hand in it
+        except (ValueError, TypeError, RecursionError):  # a plugin may have had a hand in it
             return None
 
     def _put(self, place: int, work: Work | None) -> None:

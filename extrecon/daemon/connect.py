@@ -142,7 +142,7 @@ def _start(place: Place, environ: Mapping[str, str], deadline: float) -> None:
         with place.log.open("wb") as log:
             # It leaves its child behind at once: the daemon is nobody's to wait for.
             subprocess.run(
-                [sys.executable, "-P", "-m", "extrecon.daemon.server", "--ready", str(writer)],
+                [sys.executable, "-P", "-m", "extrecon.daemon.keeper", str(writer)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -17,13 +17,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import NoReturn
 
 import extrecon
 from extrecon.daemon.board import PLACES, Board
 from extrecon.daemon.connect import identity
 from extrecon.daemon.idleness import Idleness
+from extrecon.daemon.job import Job
 from extrecon.daemon.likeness import why_unfit, why_unlike
 from extrecon.daemon.listener import Listener
 from extrecon.daemon.loaded import Loaded
@@ -31,13 +31,13 @@ from extrecon.daemon.place import Place
 from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.runner import label_of, run
 from extrecon.daemon.signals import default_signals
-from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import privileges
 from extrecon.system.processes import die_with_parent, name_of_signal, name_this_process, start_time
 
 LOOK_SECONDS = 2.0
 IN_USE_SECONDS = 600.0
 _END_SECONDS = 2.0
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _EXHAUSTED = (OSError, MemoryError)
 """No more files, processes or memory: that one call then does without the daemon."""
 
@@ -53,40 +53,6 @@ class Stop(Exception):  # noqa: N818  an order, not an error
     def __init__(self, reason: str, farewell: tuple[Channel, Message] | None = None) -> None:
         super().__init__(reason)
         self.farewell = farewell
-
-
-class Job:
-    """A call that was accepted.
-
-    Attributes
-    ----------
-    client : the connection to the hook
-    request : what it asked for
-    star : the STAR file of the call
-    place : where on the board its runner tells what it does
-    pid : its runner; 0 until there is one
-    cancelled : nobody wants its result any more
-    """
-
-    def __init__(self, client: Channel, request: Message, place: int) -> None:
-        self.client = client
-        self.request = request
-        self.place = place
-        self.pid = 0
-        self.cancelled = False
-        self.star = Path(request["working_directory"], request["star"])
-        values = request["options"]["values"]
-        self.regularizer = "" if values["apply"] == "never" else str(values["regularizer"])
-
-    def kill(self) -> None:
-        """End the runner, if there is one."""
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)  # it has not been reaped, so the number is still its own
-
-    def remove_temporary_files(self) -> None:
-        """Remove what a runner that was killed left unfinished."""
-        with suppress(OSError):
-            remove_temporary_files(self.star, self.pid)
 
 
 class Dispatcher:
@@ -120,10 +86,11 @@ class Dispatcher:
 
     def serve(self) -> str:
         """Work until told to stop, and return why."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in _ENDING:
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                 signal.signal(number, lambda *_: None)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGCHLD, signal.SIGALRM))
         signal.set_wakeup_fd(self._wake_writer.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_reader, selectors.EVENT_READ, self._on_signal)
@@ -148,6 +115,7 @@ class Dispatcher:
             # One event may have closed the connection that the next one is about.
             if key.fileobj in (found.fileobj for found in self._selector.get_map().values()):
                 key.data()
+        self._reap()
         if self._jobs:
             self._idleness.at_work()
         elif has_time and not events:
@@ -205,8 +173,8 @@ class Dispatcher:
             self._turn_away(channel, unfit, unlike)
             return
         free = set(range(PLACES)) - {job.place for job in self._jobs}
-        if not free:
-            self._answer(channel, {"verdict": "lost", "reason": f"the daemon has {PLACES} calls already"})
+        if not free or self._job_of(channel) is not None:
+            self._refuse(channel, f"the daemon has {len(self._jobs)} calls already")
             return
         try:
             self._jobs.append(Job(channel, message, min(free)))
@@ -297,9 +265,10 @@ class Dispatcher:
             signal.set_wakeup_fd(-1)
             default_signals()
             self._let_go_of_all_but(job)
-            for descriptor, number in ((output, 1), (errors, 2)):
+            for descriptor, number in ((os.open(os.devnull, os.O_RDONLY), 0), (output, 1), (errors, 2)):
                 os.dup2(descriptor, number)
-                os.close(descriptor)
+                if descriptor > 2:
+                    os.close(descriptor)
             tempfile.tempdir = None
             code = run(job.request, job.client, self._board, job.place)
         except BaseException:  # noqa: BLE001  whatever it is, RELION's log must show it
@@ -319,12 +288,10 @@ class Dispatcher:
                 each.close()
 
     def _on_signal(self) -> None:
-        with suppress(BlockingIOError):
-            received = self._wake_reader.recv(4096)
-            self._reap()
-            number = next((n for n in received if n in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)), None)
-            if number is not None:
-                raise Stop(f"the daemon was stopped by {signal.Signals(number).name}")
+        received = self._wake_reader.recv(4096)
+        number = next((n for n in received if n in _ENDING), None)
+        if number is not None:
+            raise Stop(f"the daemon was stopped by {signal.Signals(number).name}")
 
     def _reap(self) -> None:
         for job in [job for job in self._jobs if job.pid]:

@@ -25,7 +25,7 @@ TURN_SECONDS = 1800.0
 """Nobody waits longer for the device: plain maps are made without the daemon then, and regularizing is given up."""
 ORDERS_AHEAD = 1
 _REPORT_SECONDS = 0.1
-_POLL_SECONDS = 0.02
+_SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.005, 0.2
 _TELL_SECONDS = 2.0
 
 
@@ -137,13 +137,14 @@ class Report:
         told_at = -math.inf
         while others := self._board.take_turn(self._place, self._work):
             now = time.monotonic()
+            waited = now - self._work.since
             busy = f"busy with {'; '.join(other.describe() for other in others)}"
-            if now - self._work.since > TURN_SECONDS:
+            if waited > TURN_SECONDS:
                 raise RegularizerError(f"there was no turn on the device for {TURN_SECONDS:.0f} s: {busy}")
             if now - told_at > _TELL_SECONDS:
                 told_at = now
                 _tell(self._client, {"waits_for": busy})
-            time.sleep(_POLL_SECONDS)
+            time.sleep(min(_SHORTEST_POLL_SECONDS + waited / 20, _LONGEST_POLL_SECONDS))
 
     def conclude(self, code: int) -> None:
         """Say the last words: to the daemon whether weights are needed soon, and the exit code to the client."""

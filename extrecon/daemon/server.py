@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -17,7 +15,6 @@ import extrecon
 from extrecon.daemon.dispatcher import Dispatcher
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL
-from extrecon.daemon.signals import default_signals
 from extrecon.errors import DaemonError, ExtreconError
 from extrecon.system.files import replacing
 from extrecon.system.limits import require_memory
@@ -28,7 +25,6 @@ IDLE_VARIABLE = "EXTRECON_IDLE_MINUTES"
 LEAST_IDLE_SECONDS = 0.5
 """Less would end a daemon under the client that has just started it."""
 PROCESS_NAME = "extrecon-daemon"
-_LOCK_SECONDS = 1.0
 
 
 def _write_status(place: Place) -> None:
@@ -103,43 +99,3 @@ def _tell_starter(ready: int | None, text: str) -> None:
         with suppress(OSError):
             os.write(ready, text.encode())
             os.close(ready)
-
-
-def _clear_after(daemon: int) -> None:
-    """Wait for the daemon's end, and remove its files if it was killed and no other has taken its place."""
-    os.waitpid(daemon, 0)
-    deadline = time.monotonic() + _LOCK_SECONDS
-    with suppress(OSError, DaemonError):
-        place = find_place(os.environ)
-        while place.lock.exists() and time.monotonic() < deadline:
-            lock = take_lock(place.lock)
-            if lock is not None:
-                place.clear()
-                os.close(lock)
-                return
-            time.sleep(0.02)
-
-
-def main() -> None:
-    """Be the daemon that a client started, and the process that keeps its place tidy."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--ready", type=int)
-    arguments = parser.parse_args()
-    default_signals()
-    if os.fork():
-        os._exit(0)
-    daemon = os.fork()
-    if daemon:
-        os.close(arguments.ready)
-        _clear_after(daemon)
-        return
-    try:
-        reason = serve(ready=arguments.ready, keeper=os.getppid())
-    except DaemonError as error:
-        sys.exit(str(error))
-    if reason is not None:
-        print(f"extrecon daemon: ended: {reason}", flush=True)  # noqa: T201  its log
-
-
-if __name__ == "__main__":
-    main()

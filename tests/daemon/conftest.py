@@ -66,8 +66,8 @@ class Daemon:
         return told
 
     def runners(self) -> list[psutil.Process]:
-        """Return the processes at work."""
-        return psutil.Process(self.pid).children()
+        """Return the processes at work; none while there is no daemon yet."""
+        return psutil.Process(self.pid).children() if self.place.status.exists() else []
 
     def processes(self) -> list[psutil.Process]:
         """Return all processes of daemons in this folder: themselves, what clears up after them, runners."""

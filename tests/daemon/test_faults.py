@@ -138,7 +138,7 @@ def test_a_runner_killed_before_there_is_a_map_is_done_again(daemon: Daemon, tmp
         stderr=subprocess.PIPE,
         text=True,
     )
-    runners = wait_for(lambda: daemon.place.socket.exists() and daemon.runners())
+    runners = wait_for(daemon.runners)
     runners[0].kill()
     (tmp_path / "away").rename(tmp_path / "run_it004_sampling.star")
     assert "in-process: the daemon's process was killed by SIGKILL" in finish(process)
