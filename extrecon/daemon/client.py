@@ -160,7 +160,7 @@ class _Call:
             return self._await_verdict(channel)
         except TimeoutError:
             raise self._broken(_silent()) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError, LookupError) as error:  # a plugin may have written something there
             raise self._broken(f"the connection to the daemon broke: {error}") from None
 
     def _await_verdict(self, channel: Channel) -> Message:
@@ -214,8 +214,8 @@ class _Call:
 
     def _conclude(self, verdict: Message) -> int:
         kind, reason = verdict["verdict"], str(verdict.get("reason", "the daemon gave no reason"))
-        if kind == "done":
-            return self.aftermath.conclude(int(verdict["code"]), "")
+        if kind == "done" and isinstance(verdict.get("code"), int):
+            return self.aftermath.conclude(verdict["code"], "")
         self._end_runner()
         if kind == "died":
             how = f"the regularizing process {verdict['how']}"

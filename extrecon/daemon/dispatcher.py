@@ -172,9 +172,12 @@ class Dispatcher:
         if unfit or unlike:
             self._turn_away(channel, unfit, unlike)
             return
+        if self._job_of(channel) is not None:
+            self._refuse(channel, "the daemon is at work on this connection's call")
+            return
         free = set(range(PLACES)) - {job.place for job in self._jobs}
-        if not free or self._job_of(channel) is not None:
-            self._refuse(channel, f"the daemon has {len(self._jobs)} calls already")
+        if not free:
+            self._refuse(channel, "the daemon has no place for a further call")
             return
         try:
             self._jobs.append(Job(channel, message, min(free)))
@@ -243,7 +246,9 @@ class Dispatcher:
         try:
             if job is not None and not job.pid:
                 job.pid = self._fork(job, log)
-                self._tell(channel, {"started": [job.pid, start_time(job.pid)]})
+                ticks = start_time(job.pid)
+                if ticks is not None:  # else it has been killed already
+                    self._tell(channel, {"started": [job.pid, ticks]})
         finally:
             for descriptor in log:
                 os.close(descriptor)

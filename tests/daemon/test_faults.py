@@ -381,6 +381,9 @@ def test_another_version_does_not_disturb_a_daemon_at_work(
         b'{"verdict": "sorry", "reason": "this is protocol 7"}\n',
         b'{"verdict": "lost", "reason": "the client speaks protocol 1, the daemon 7"}\n',
         b"[1]\n",
+        b'{"started": [1, null]}\n',
+        b'{"started": 1}\n',
+        b'{"verdict": "done"}\n',
         b"\xff\xfe nonsense\n",
         b"",
     ],
@@ -451,7 +454,7 @@ def crash(*_):
 dispatcher.Dispatcher._start = crash
 server.serve(1.0)
 """
-    broker = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
     wait_for(daemon.place.socket.exists)
     files = write_job(tmp_path)
     told = call(files, "--regularizer", "identity")
@@ -459,8 +462,8 @@ server.serve(1.0)
     assert "ZeroDivisionError: for once" in told
     assert record(files)["daemon"] == "in-process: the daemon crashed: ZeroDivisionError('for once')"
     assert record(files)["outcome"] == "regularized"
-    broker.communicate(timeout=30)
-    assert broker.returncode == 1
+    process.communicate(timeout=30)
+    assert process.returncode == 1
     assert not daemon.folder.exists()
 
 
@@ -500,13 +503,13 @@ def test_a_daemon_whose_imports_hang_is_given_up(daemon: Daemon, tmp_path: Path,
     )
     environ = os.environ | {"PYTHONPATH": f"{slow}{os.pathsep}{plugins}"}
     program = "from extrecon.daemon import loaded, server; loaded.LOAD_SECONDS = 1; server.serve(1.0)"
-    with subprocess.Popen([sys.executable, "-c", program], env=environ) as broker:
+    with subprocess.Popen([sys.executable, "-c", program], env=environ) as process:
         wait_for(daemon.place.status.exists)
         files = write_job(tmp_path / "job")
         call(files, "--regularizer", "identity", env=environ)
         assert record(files)["daemon"] == "in-process: the daemon died"
         assert record(files)["outcome"] == "regularized"
-        assert broker.wait(10) == -signal.SIGALRM
+        assert process.wait(10) == -signal.SIGALRM
 
 
 def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, tmp_path: Path) -> None:

@@ -275,6 +275,28 @@ def test_a_daemon_that_falls_silent_is_given_up(said: list[dict[str, Any]], daem
     assert record(files)["outcome"] == "regularized"
 
 
+def test_a_second_call_on_one_connection_is_sent_away(shared_daemon: Daemon, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    channel = handed_over(files, "waits")
+    (runner,) = wait_for(shared_daemon.runners)
+    channel.send(client._Call(files.star, client_options(files), files.folder)._request("warm"))
+    answers = iter(channel.receive, None)
+    assert "is at work on this connection's call" in str(next(told for told in answers if "verdict" in told))
+    wait_for(lambda: is_gone(runner.pid))
+    channel.close()
+
+
+def test_more_calls_than_the_daemon_has_places_for_are_sent_away(daemon: Daemon, tmp_path: Path) -> None:
+    with serving(daemon, "from extrecon.daemon import dispatcher; dispatcher.PLACES = 1"):
+        first, running = endless(tmp_path / "first")
+        second = write_job(tmp_path / "second")
+        call(second, "--regularizer", "identity")
+        assert record(second)["daemon"] == "in-process: the daemon has no place for a further call"
+        (first.folder / "go").touch()
+        finish(running)
+        assert record(first)["daemon"] == "warm"
+
+
 def block_child_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGTERM])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -288,9 +310,9 @@ def test_signals_that_the_first_caller_blocked_are_not_blocked_in_the_daemon(
     assert "killed by SIGKILL" in call(files, "--regularizer", "killed")
     assert record(files)["daemon"] == "warm"
     assert record(files)["outcome"] == "fallback"
-    broker = daemon.pid
-    os.kill(broker, signal.SIGTERM)
-    wait_for(lambda: is_gone(broker))
+    pid = daemon.pid
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: is_gone(pid))
 
 
 def test_whatever_a_plugin_reports_as_progress_harms_nobody(shared_daemon: Daemon, tmp_path: Path) -> None:
