@@ -26,6 +26,7 @@ import scipy.ndimage
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.masks import particle_mask
+from extrecon.fourier.resolution import last_shell_above
 from extrecon.fourier.shells import Shells, correlation, power, soft_step
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
@@ -200,9 +201,8 @@ def last_agreed_shell(half_map_fsc: Curve) -> int:
     Shell k holds about 2πk² independent coefficients, so noise alone has an FSC with a standard deviation of
     1 / √(4πk²); twice that, or 0.02 where that is more, counts as chance.
     """
-    k = np.arange(1, half_map_fsc.size)
-    under = np.flatnonzero(half_map_fsc[1:] < np.maximum(LEAST_AGREEMENT, 2.0 / np.sqrt(4.0 * np.pi * k**2)))
-    return int(under[0]) if under.size else half_map_fsc.size - 1
+    k = np.maximum(np.arange(half_map_fsc.size), 1)
+    return last_shell_above(half_map_fsc, np.maximum(LEAST_AGREEMENT, 2.0 / np.sqrt(4.0 * np.pi * k**2)))
 
 
 def held_to_agreement(

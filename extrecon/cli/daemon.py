@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 
 from extrecon.cli.console import console
-from extrecon.daemon import client, server
-from extrecon.daemon.place import Place, find_place, take_lock
+from extrecon.daemon import connect, server
+from extrecon.daemon.place import Place, find_place
 from extrecon.errors import DaemonError
 
 STOP_SECONDS = 3.0
@@ -39,7 +39,7 @@ def start(idle_minutes: IdleOption = None) -> None:
     if idle_minutes is not None:
         environ[server.IDLE_VARIABLE] = str(idle_minutes)
     told = "started" if start_daemon(environ) else "already running"
-    console.print(f"{told}: {_summary(_ask() or {})}", highlight=False)
+    console.print(f"{told}: {_summary(find_place(os.environ).read_status())}", highlight=False)
 
 
 @app.command()
@@ -67,7 +67,7 @@ def start_daemon(environ: dict[str, str]) -> bool:
     ------
     DaemonError : it cannot be started.
     """
-    channel, started = client.connect_or_start(environ)
+    channel, started = connect.connect_or_start(environ)
     try:
         channel.send({"verb": "warm"})
         channel.receive()
@@ -88,7 +88,7 @@ def stop_daemon() -> bool:
     place = find_place(os.environ)
     owner = place.owner()
     try:
-        answered = client.ask({"verb": "stop"}, os.environ) is not None
+        answered = connect.ask({"verb": "stop"}, os.environ) is not None
     except DaemonError:  # it hangs: what follows is for that
         answered = False
     if owner is not None and not _is_gone(place, STOP_SECONDS if answered else 0.0):
@@ -99,7 +99,7 @@ def stop_daemon() -> bool:
                 break
         else:
             raise DaemonError(f"process {owner} does not end")
-    _clear_remains(place)
+    place.clear_if_unused()
     return answered or owner is not None
 
 
@@ -112,18 +112,8 @@ def _is_gone(place: Place, seconds: float) -> bool:
     return True
 
 
-def _clear_remains(place: Place) -> None:
-    if not place.folder.is_dir():
-        return
-    with suppress(OSError):
-        lock = take_lock(place.lock)
-        if lock is not None:
-            place.clear()
-            os.close(lock)
-
-
 def _ask() -> dict[str, Any] | None:
-    return client.ask({"verb": "status"}, os.environ)
+    return connect.ask({"verb": "status"}, os.environ)
 
 
 def _remains(place: Place) -> str:
@@ -146,14 +136,13 @@ def describe(told: dict[str, Any]) -> list[str]:
     if work:
         first = f"busy with {work}{waits}"
     elif queue:
-        first = f"importing what the first call needs{waits}"
+        first = f"beginning{waits}"
     else:
         first = f"idle for {told['idle_seconds']:.0f} s; ends after {told['ends_after_idle_seconds'] / 60:g} min"
-    state = "warm" if warm["ready"] else "not warm yet" if warm["pid"] else "cold until the first call"
+    state = "warm" if warm["ready"] else "cold until the first call"
     ready = f", ready: {', '.join(warm['prepared'])}" if warm["prepared"] else ""
-    lines = [
+    return [
         first,
         f"extrecon {told['version']}, {_summary(told)}, up {told['seconds_up']:.0f} s, {told['served']} calls",
         f"{state}, {warm['megabytes']} MB{ready}; Python {told['python']}",
     ]
-    return lines + [f"watching {folder}" for folder in told["watching"]]

@@ -286,12 +286,12 @@ def _chosen(options: Any) -> Finding:
 
 def _daemon() -> Finding:
     from extrecon.cli.daemon import describe
-    from extrecon.daemon import client
+    from extrecon.daemon import connect
     from extrecon.daemon.place import find_place
 
     try:
         place = find_place(os.environ)
-        told = client.ask({"verb": "status"}, os.environ)
+        told = connect.ask({"verb": "status"}, os.environ)
         if told is not None:
             return Finding("daemon", "good", "; ".join(describe(told)[:2]))
         if place.folder.exists():
@@ -317,13 +317,13 @@ def _runtime_folder() -> Iterator[Finding]:
 def _other_daemons() -> Finding:
     """List the user's daemons on this host that this shell does not use: they take memory, and maybe the GPU."""
     from extrecon.daemon.place import find_place
+    from extrecon.daemon.server import PROCESS_NAME
 
     own = find_place(os.environ).owner()
     found = []
     for process in psutil.process_iter():
         try:
-            is_server = "extrecon.daemon.server" in process.cmdline()
-            if not is_server or process.uids().real != os.getuid() or process.pid == own:
+            if process.name() != PROCESS_NAME or process.uids().real != os.getuid() or process.pid == own:
                 continue
             place = find_place(process.environ()).folder
             found.append(f"process {process.pid}, {place}, {_memory(process)}")

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from extrecon.cli.daemon import start_daemon, stop_daemon
-from extrecon.daemon import client
+from extrecon.daemon import connect
 from extrecon.daemon.place import Place, find_place
 from extrecon.errors import DaemonError
 
@@ -90,7 +90,7 @@ def _is_busy() -> bool:
     """Tell whether the daemon works for somebody else; a call of our own that was cut off ends at once."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
-        told = client.ask({"verb": "status"}, os.environ)
+        told = connect.ask({"verb": "status"}, os.environ)
         if told is None or not (told.get("running") or told.get("queued")):
             return False
         if time.monotonic() >= deadline:

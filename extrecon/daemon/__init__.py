@@ -1,1 +1,1 @@
-"""The warm daemon: a broker that keeps a process with everything imported, and forks one from it for each job."""
+"""The warm daemon: one process with everything imported, which forks a runner for each job."""

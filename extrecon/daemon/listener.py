@@ -1,4 +1,4 @@
-"""The broker's door: who may come in, and what happens when there is no room."""
+"""The daemon's door: who may come in, and what happens when there is no room."""
 
 from __future__ import annotations
 

@@ -86,6 +86,14 @@ class Place:
         with suppress(OSError):
             self.folder.rmdir()
 
+    def clear_if_unused(self) -> None:
+        """Remove what a daemon that was killed has left, unless another one has taken its place."""
+        with suppress(OSError):
+            lock = take_lock(self.lock) if self.folder.is_dir() else None
+            if lock is not None:
+                self.clear()
+                os.close(lock)
+
 
 def find_place(environ: Mapping[str, str]) -> Place:
     """Return where the daemon of this host, user, device set, container and cluster job is, or would be.

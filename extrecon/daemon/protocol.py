@@ -1,28 +1,28 @@
-"""What client, broker, warm process and runners say to one another. Standard library only.
+"""What client, daemon and runners say to one another. Standard library only.
 
 One JSON object a line over Unix sockets; file descriptors travel beside the first bytes of a line. A client opens
 one connection a call and says one thing::
 
-    {"verb": "run", "protocol": 1, "version": …, …}     the job
+    {"verb": "run", "protocol": 2, "version": …, …}     the job
     {"verb": "log"}                                     once accepted: RELION's log, standard output and error
     {"verb": "cancel"}                                  later on the same connection: give it up
     {"verb": "status"} · {"verb": "stop"}               answered with one object
 
-The broker answers a job with ``{"accepted": true}``, then any number of ``{"beat": …}`` and
-``{"started": [pid, start time]}``, and ends with one ``{"verdict": …}``. A beat comes every other second, with
-``waits_for``, a clause for people or null, and ``regularizing``, the seconds that the job's regularizer has been at
-work, without its waits; null before its turn. The verdicts:
+The daemon answers a job with ``{"accepted": true}`` and ``{"started": [pid, start time]}``. The runner goes on over
+the same connection: ``{"waits_for": …}``, a clause for people, every other second that it waits for its turn, and
+``{"regularizing": …}``, true or false, whenever its regularizer begins to work or to wait. It ends with one
+``{"verdict": …}``, from the runner if all went well, else from the daemon; the first one counts. The verdicts:
 
 =============  ===========================================================================================
 ``done``       with ``code``, the hook's exit code
 ``died``       the runner was killed or ended itself, see ``how``; the plain map may be on disk
 ``lost``       the work came to nothing for ``reason``; the client should do it itself
-``restart``    the broker ends itself for ``reason``; the client should start a new one
+``restart``    the daemon ends itself for ``reason``; the client should start a new one
 ``cancelled``  as asked; nothing of the job runs any more
 =============  ===========================================================================================
 
 ``verb``, ``protocol``, ``verdict`` and ``reason`` keep their meaning in every version, so that an old client and a
-new broker, or the reverse, understand that they do not understand each other.
+new daemon, or the reverse, understand that they do not understand each other.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 LARGEST_MESSAGE = 8 << 20
 _CHUNK = 1 << 16
 MOST_DESCRIPTORS = 4

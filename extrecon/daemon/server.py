@@ -1,8 +1,7 @@
-"""The daemon's process: one broker at its place, announced by a status file, held by a lock."""
+"""The daemon's process: one at its place, announced by a status file, held by a lock."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -13,19 +12,19 @@ from contextlib import suppress
 from typing import Any
 
 import extrecon
-from extrecon.daemon.broker import Broker
+from extrecon.daemon.dispatcher import Dispatcher
 from extrecon.daemon.place import Place, find_place, take_lock
 from extrecon.daemon.protocol import PROTOCOL
-from extrecon.daemon.signals import default_signals
 from extrecon.errors import DaemonError, ExtreconError
 from extrecon.system.files import replacing
 from extrecon.system.limits import require_memory
-from extrecon.system.processes import boot_id, start_time
+from extrecon.system.processes import boot_id, name_this_process, start_time
 
 IDLE_MINUTES = 120.0
 IDLE_VARIABLE = "EXTRECON_IDLE_MINUTES"
 LEAST_IDLE_SECONDS = 0.5
 """Less would end a daemon under the client that has just started it."""
+PROCESS_NAME = "extrecon-daemon"
 
 
 def _write_status(place: Place) -> None:
@@ -60,13 +59,14 @@ def idle_minutes(environ: Mapping[str, str] = os.environ) -> float:
     return minutes
 
 
-def serve(minutes: float | None = None, ready: int | None = None) -> str | None:
+def serve(minutes: float | None = None, ready: int | None = None, keeper: int = 0) -> str | None:
     """Be the daemon, and return why it ended; None if there is one already.
 
     Parameters
     ----------
     minutes : idle minutes after which to end; None for what the environment says
     ready : a descriptor that is told "ready", or what is wrong
+    keeper : the process that clears up if this one is killed; 0 if there is none
 
     Raises
     ------
@@ -81,14 +81,15 @@ def serve(minutes: float | None = None, ready: int | None = None) -> str | None:
         if lock is None:
             _tell_starter(ready, "ready")
             return None
-        broker = Broker(place, max(60 * minutes, LEAST_IDLE_SECONDS))
+        name_this_process(PROCESS_NAME)
+        dispatcher = Dispatcher(place, lock, max(60 * minutes, LEAST_IDLE_SECONDS), keeper)
         _write_status(place)
     except (OSError, ExtreconError) as error:
         _tell_starter(ready, str(error))
         raise DaemonError(str(error)) from error
     _tell_starter(ready, "ready")
     try:
-        return broker.serve()
+        return dispatcher.serve()
     finally:
         os.close(lock)
 
@@ -98,23 +99,3 @@ def _tell_starter(ready: int | None, text: str) -> None:
         with suppress(OSError):
             os.write(ready, text.encode())
             os.close(ready)
-
-
-def main() -> None:
-    """Be the daemon that a client started."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--ready", type=int)
-    arguments = parser.parse_args()
-    default_signals()
-    if os.fork():
-        os._exit(0)
-    try:
-        reason = serve(ready=arguments.ready)
-    except DaemonError as error:
-        sys.exit(str(error))
-    if reason is not None:
-        print(f"extrecon daemon: ended: {reason}", flush=True)  # noqa: T201  its log
-
-
-if __name__ == "__main__":
-    main()

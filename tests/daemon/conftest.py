@@ -17,8 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from extrecon.daemon import client
+from extrecon.daemon import connect
 from extrecon.daemon.place import Place, find_place
+from extrecon.daemon.server import PROCESS_NAME
 from tests.jobs import JobFiles
 
 HOOK = str(Path(sys.executable).with_name("extrecon-hook"))
@@ -60,22 +61,16 @@ class Daemon:
         return pid
 
     def status(self) -> dict[str, Any]:
-        told = client.ask({"verb": "status"}, os.environ)
+        told = connect.ask({"verb": "status"}, os.environ)
         assert told is not None
         return told
 
-    def warm_pid(self) -> int:
-        pid = self.status()["warm"]["pid"]
-        assert isinstance(pid, int)
-        return pid
-
     def runners(self) -> list[psutil.Process]:
-        """Return the processes at work; none while the warm process is still being started."""
-        pid = self.status()["warm"]["pid"]
-        return psutil.Process(pid).children() if pid else []
+        """Return the processes at work; none while there is no daemon yet."""
+        return psutil.Process(self.pid).children() if self.place.status.exists() else []
 
     def processes(self) -> list[psutil.Process]:
-        """Return all processes of daemons in this folder: brokers, warm processes, runners."""
+        """Return all processes of daemons in this folder: themselves, what clears up after them, runners."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -88,11 +83,11 @@ class Daemon:
                 found.append(process)
         return found
 
-    def brokers(self) -> list[psutil.Process]:
-        return [p for p in self.processes() if "extrecon.daemon.server" in " ".join(p.cmdline())]
+    def daemons(self) -> list[psutil.Process]:
+        return [process for process in self.processes() if process.name() == PROCESS_NAME]
 
     def start(self) -> int:
-        channel, _ = client.connect_or_start(os.environ)
+        channel, _ = connect.connect_or_start(os.environ)
         channel.close()
         return self.pid
 

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from extrecon.daemon import client
-from extrecon.daemon.monitor import MOST_FOLDERS
 from extrecon.maps import read_map
 from tests.daemon.conftest import EXTRECON, Daemon, call, finish, litter, record, start_hook, wait_for
 from tests.jobs import FAILING_CALLS, JobFiles, noisy_blobs, write_job, write_previous
@@ -161,18 +160,17 @@ def own_plugins(tmp_path: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_weights_are_loaded_before_local_search_begins(daemon: Daemon, own_plugins: Path, tmp_path: Path) -> None:
-    files = write_job(tmp_path / "job", order=2, local_order=4)
-    call(files, "--regularizer", "weighted")
+    def call_at(order: int) -> JobFiles:
+        files = write_job(tmp_path / "job", order=order, local_order=4)
+        call(files, "--regularizer", "weighted")
+        return files
+
+    call_at(2)
     assert daemon.status()["warm"]["prepared"] == []
-    # RELION writes iteration 5's order long before it calls for iteration 6.
-    for path in files.folder.glob("run_it004_*"):
-        text = path.read_text().replace("_rlnHealpixOrder   2", "_rlnHealpixOrder   3")
-        path.with_name(path.name.replace("it004", "it005")).write_text(text)
+    call_at(3)
     wait_for(lambda: daemon.status()["warm"]["prepared"] == ["weighted"])
-    warm = daemon.warm_pid()
-    files = write_job(tmp_path / "job", order=4)
-    call(files, "--regularizer", "weighted")
-    assert record(files)["facts"] == {"weight": 0.5, "warm": True, "by": warm}
+    files = call_at(4)
+    assert record(files)["facts"] == {"weight": 0.5, "warm": True, "by": daemon.pid}
 
 
 def test_torch_works_in_a_fork_as_anywhere(shared_daemon: Daemon, tmp_path: Path) -> None:
@@ -244,19 +242,12 @@ def test_a_runtime_folder_too_long_for_a_socket_is_told(tmp_path: Path, monkeypa
 def test_the_daemon_keeps_no_memory_of_a_job_and_no_fork_of_it(shared_daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     call(files, "--regularizer", "localdeblur")
-    warm = psutil.Process(shared_daemon.warm_pid())
+    warm = psutil.Process(shared_daemon.pid)
     wait_for(lambda: not warm.children())
     # A fork would not have the threads that its parent started, and would wait for them.
     own = {t.id for t in warm.threads()}
     call(files, "--regularizer", "localdeblur")
     assert {t.id for t in warm.threads()} == own
-
-
-def test_only_so_many_folders_are_watched(daemon: Daemon, tmp_path: Path) -> None:
-    for index in range(MOST_FOLDERS + 2):
-        files = write_job(tmp_path / str(index))
-        call(files, "--regularizer", "identity")
-    assert len(daemon.status()["watching"]) == MOST_FOLDERS
 
 
 @pytest.fixture(params=["half1 first", "half2 first"])

@@ -20,7 +20,7 @@ import pytest
 
 import extrecon
 from extrecon.call.request import Request
-from extrecon.daemon import client
+from extrecon.daemon import client, connect
 from extrecon.daemon.protocol import Channel
 from extrecon.errors import DaemonError
 from extrecon.maps import read_map
@@ -62,7 +62,7 @@ def test_killed_before_a_job(daemon: Daemon, tmp_path: Path) -> None:
     call(files, "--regularizer", "identity")
     assert record(files)["daemon"] == "started"
     assert daemon.pid != first
-    assert len(daemon.brokers()) == 1
+    assert len(daemon.daemons()) == 1
 
 
 def test_killed_during_a_job(daemon: Daemon, tmp_path: Path) -> None:
@@ -90,16 +90,27 @@ def test_killed_after_a_job_it_leaves_nothing_behind(daemon: Daemon, tmp_path: P
     assert files.result.read_bytes() == before
 
 
-def test_the_warm_process_killed_during_a_job(daemon: Daemon, tmp_path: Path) -> None:
+def test_killed_together_with_its_runner(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     process, runner = in_the_middle(files)
-    os.kill(daemon.warm_pid(), signal.SIGKILL)
+    os.kill(runner, signal.SIGSTOP)  # its death signal must reach it all the same
+    daemon.kill()
     wait_for(lambda: is_gone(runner))
     (files.folder / "go").touch()
-    assert "in-process: the daemon's warm process was killed by SIGKILL" in finish(process)
+    assert "in-process: the daemon died" in finish(process)
     assert record(files)["outcome"] == "regularized"
     call(files, "--regularizer", "identity")
-    assert record(files)["daemon"] == "warm"
+    assert record(files)["daemon"] == "started"
+
+
+def test_stopped_during_a_job_it_holds_nobody_up(daemon: Daemon, tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    process, _ = in_the_middle(files)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    (files.folder / "go").touch()
+    finish(process)
+    assert record(files)["outcome"] == "regularized"
+    assert record(files)["daemon"] == "started"
 
 
 @pytest.mark.parametrize("name", ["killed", "crashes"])
@@ -128,7 +139,7 @@ def test_a_runner_killed_before_there_is_a_map_is_done_again(daemon: Daemon, tmp
         stderr=subprocess.PIPE,
         text=True,
     )
-    runners = wait_for(lambda: daemon.place.socket.exists() and daemon.runners())
+    runners = wait_for(daemon.runners)
     runners[0].kill()
     (tmp_path / "away").rename(tmp_path / "run_it004_sampling.star")
     assert "in-process: the daemon's process was killed by SIGKILL" in finish(process)
@@ -153,7 +164,7 @@ def test_a_stopped_client_stops_its_job(number: signal.Signals, daemon: Daemon, 
 def test_a_client_stopped_while_the_daemon_warms_up(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     process = start_hook(files, "--regularizer", "identity")
-    wait_for(daemon.place.socket.exists)
+    wait_for(daemon.place.status.exists)
     process.terminate()
     finish(process, 143)
     assert not files.result.exists()
@@ -164,7 +175,7 @@ def test_fifty_pairs_of_clients_start_one_daemon_each(daemon: Daemon) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from extrecon.daemon import client
+from extrecon.daemon import client, connect
 folder = Path(os.environ["EXTRECON_RUNTIME_DIR"])
 for index in range(50):
     os.environ["EXTRECON_RUNTIME_DIR"] = str(folder / str(index))
@@ -176,7 +187,7 @@ for index in range(50):
         if pid == 0:
             os.close(open_gate)
             os.read(gate, 1)
-            channel, started = client.connect_or_start(os.environ)
+            channel, started = connect.connect_or_start(os.environ)
             channel.send({"verb": "status"})
             os.write(writer, f"{channel.receive()['pid']}\\n".encode())
             os._exit(0)
@@ -186,7 +197,7 @@ for index in range(50):
         assert os.waitpid(pid, 0)[1] == 0
     pids = set(os.read(reader, 100).split())
     assert len(pids) == 1, (index, pids)
-    assert client.ask({"verb": "stop"}, os.environ) == {"stopped": int(pids.pop())}
+    assert connect.ask({"verb": "stop"}, os.environ) == {"stopped": int(pids.pop())}
     for end in (reader, writer, gate):
         os.close(end)
     assert not (folder / str(index)).exists()
@@ -203,7 +214,7 @@ def test_two_ranks_at_once_share_the_daemon_they_start(daemon: Daemon, tmp_path:
         finish(process)
     assert [record(files)["outcome"] for files in halves] == ["regularized"] * 2
     assert {record(files)["daemon"] for files in halves} <= {"started", "warm"}
-    assert len(daemon.brokers()) == 1
+    assert len(daemon.daemons()) == 1
 
 
 def test_a_stale_pid_of_another_process(daemon: Daemon, tmp_path: Path) -> None:
@@ -319,7 +330,7 @@ def test_another_users_client_is_turned_away(daemon: Daemon) -> None:
         check=True,
     )
     assert "the daemon works for user 0" in told.stdout
-    assert daemon.brokers()
+    assert daemon.daemons()
 
 
 @pytest.fixture
@@ -348,7 +359,7 @@ def test_an_old_client_with_a_new_daemon_and_the_reverse(
     call(files, "--regularizer", "identity")
     assert record(files)["extrecon"] == extrecon.__version__
     assert record(files)["daemon"] == f"restarted: version is {extrecon.__version__}, and was 99.0"
-    assert len(daemon.brokers()) == 1
+    assert len(daemon.daemons()) == 1
 
 
 def test_another_version_does_not_disturb_a_daemon_at_work(
@@ -371,6 +382,9 @@ def test_another_version_does_not_disturb_a_daemon_at_work(
         b'{"verdict": "sorry", "reason": "this is protocol 7"}\n',
         b'{"verdict": "lost", "reason": "the client speaks protocol 1, the daemon 7"}\n',
         b"[1]\n",
+        b'{"started": [1, null]}\n',
+        b'{"started": 1}\n',
+        b'{"verdict": "done"}\n',
         b"\xff\xfe nonsense\n",
         b"",
     ],
@@ -393,8 +407,8 @@ def test_a_daemon_that_talks_another_language(answer: bytes, daemon: Daemon, tmp
 
 def test_a_client_that_speaks_another_protocol_is_told_to_start_its_own(daemon: Daemon) -> None:
     daemon.start()
-    answer = client.ask({"verb": "run", "protocol": 7, "version": "9"}, os.environ)
-    assert answer == {"verdict": "restart", "reason": "the client speaks protocol 7, the daemon 1"}
+    answer = connect.ask({"verb": "run", "protocol": 7, "version": "9"}, os.environ)
+    assert answer == {"verdict": "restart", "reason": "the client speaks protocol 7, the daemon 2"}
     wait_for(lambda: not daemon.processes())
 
 
@@ -430,20 +444,18 @@ def test_a_daemon_that_was_stopped_is_not_waited_for_at_all(daemon: Daemon, tmp_
     assert "is stopped; kill -CONT" in record(files)["daemon"]
     assert record(files)["outcome"] == "regularized"
     assert "stopped" in extrecon_daemon("stop")
-    assert not daemon.brokers()
+    assert not daemon.daemons()
 
 
 def test_a_crash_tells_its_traceback_before_the_daemon_dies(daemon: Daemon, tmp_path: Path) -> None:
     program = """
-import os
-from extrecon.daemon import broker, server
-def crash(self):
-    if self._jobs:
-        raise ZeroDivisionError("for once")
-broker.Broker._schedule = crash
+from extrecon.daemon import dispatcher, server
+def crash(*_):
+    raise ZeroDivisionError("for once")
+dispatcher.Dispatcher._start = crash
 server.serve(1.0)
 """
-    broker = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE)
     wait_for(daemon.place.socket.exists)
     files = write_job(tmp_path)
     told = call(files, "--regularizer", "identity")
@@ -451,8 +463,8 @@ server.serve(1.0)
     assert "ZeroDivisionError: for once" in told
     assert record(files)["daemon"] == "in-process: the daemon crashed: ZeroDivisionError('for once')"
     assert record(files)["outcome"] == "regularized"
-    broker.communicate(timeout=30)
-    assert broker.returncode == 1
+    process.communicate(timeout=30)
+    assert process.returncode == 1
     assert not daemon.folder.exists()
 
 
@@ -467,37 +479,38 @@ def test_a_verdict_left_behind_is_read(tmp_path: Path, monkeypatch: pytest.Monke
         client.call(Request(tmp_path / "job.star", Options({"on_error": "plain", "time_limit": 0.0}), tmp_path))
 
 
-def test_a_warm_process_that_does_not_start(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
+def test_a_daemon_that_cannot_import_what_it_needs(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "mrcfile.py").write_text("raise ImportError('no mrcfile here')\n")
     environ = os.environ | {"PYTHONPATH": f"{broken}{os.pathsep}{plugins}"}
     files = write_job(tmp_path)
     told = call(files, "--regularizer", "identity", env=environ, code=1)
-    assert "the warm process does not start" in told
-    assert "no mrcfile here" in told  # in-process it is not there either
-    assert not daemon.processes()
+    assert "the daemon crashed:\nTraceback" in told
+    assert told.count("no mrcfile here") >= 2  # in-process it is not there either
+    wait_for(lambda: not daemon.processes())
+    assert not daemon.folder.exists()
 
 
-def test_a_warm_process_that_hangs_is_given_up(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
+def test_a_daemon_whose_imports_hang_is_given_up(daemon: Daemon, tmp_path: Path, plugins: Path) -> None:
     slow = tmp_path / "slow"
     slow.mkdir()
     (slow / "mrcfile.py").write_text(
         "import sys, time\n"
-        "if 'extrecon.daemon.warm' in sys.orig_argv: time.sleep(60)\n"
+        "if '-c' in sys.orig_argv: time.sleep(60)\n"
         "sys.path.remove(__file__.rpartition('/')[0])\n"
         "del sys.modules['mrcfile']\n"
         "import mrcfile\n"
     )
     environ = os.environ | {"PYTHONPATH": f"{slow}{os.pathsep}{plugins}"}
-    program = "from extrecon.daemon import broker, server; broker.WARM_SECONDS = 1.0; server.serve(1.0)"
-    with subprocess.Popen([sys.executable, "-c", program], env=environ) as broker:
+    program = "from extrecon.daemon import loaded, server; loaded.LOAD_SECONDS = 1; server.serve(1.0)"
+    with subprocess.Popen([sys.executable, "-c", program], env=environ) as process:
         wait_for(daemon.place.status.exists)
         files = write_job(tmp_path / "job")
         call(files, "--regularizer", "identity", env=environ)
-        assert record(files)["daemon"] == "in-process: the daemon's warm process has not been ready for 1 s"
+        assert record(files)["daemon"] == "in-process: the daemon died"
         assert record(files)["outcome"] == "regularized"
-        broker.terminate()
+        assert process.wait(10) == -signal.SIGALRM
 
 
 def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, tmp_path: Path) -> None:
@@ -505,7 +518,7 @@ def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, 
     process = start_hook(files, "--regularizer", "leaves-a-child")
     start = time.monotonic()
     assert process.wait(timeout=60) == 0
-    assert client.ask({"verb": "status"}, os.environ) is not None
+    assert connect.ask({"verb": "status"}, os.environ) is not None
     assert record(files)["outcome"] == "fallback"
     assert time.monotonic() - start < 30
     finish(process)
@@ -514,7 +527,7 @@ def test_what_a_killed_regularizer_left_running_holds_nobody_up(daemon: Daemon, 
 def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     options = client_options(files)
-    channel, _ = client.connect_or_start(os.environ)
+    channel, _ = connect.connect_or_start(os.environ)
     channel.close()
 
     def calls(number: int) -> None:
@@ -522,19 +535,17 @@ def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Pat
             assert client.call(files.request(options)) == 0
 
     calls(20)
-    broker, warm = (psutil.Process(pid) for pid in (daemon.pid, daemon.warm_pid()))
+    process = psutil.Process(daemon.pid)
 
-    def held() -> tuple[tuple[int, int], ...]:
-        return tuple((p.num_fds(), p.num_threads()) for p in (broker, warm))
+    def held() -> tuple[int, int]:
+        return process.num_fds(), process.num_threads()
 
-    wait_for(lambda: not warm.children())
-    time.sleep(1.0)  # the broker hears a little later than we that the last client is gone
+    wait_for(lambda: not process.children() and daemon.status()["warm"]["prepared"])
     ours = psutil.Process().num_fds()
-    before, memory = held(), [p.memory_info().rss for p in (broker, warm)]
+    before, memory = held(), process.memory_info().rss
     calls(200)
-    wait_for(lambda: not warm.children() and held() == before)
-    grown = [p.memory_info().rss - rss for p, rss in zip((broker, warm), memory, strict=True)]
-    assert max(grown) < 3e6
+    wait_for(lambda: not process.children() and held() == before)
+    assert process.memory_info().rss - memory < 3e6
     assert psutil.Process().num_fds() <= ours
     assert daemon.status()["served"] == 220
 

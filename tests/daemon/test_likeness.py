@@ -52,13 +52,13 @@ def test_a_caller_with_other_privileges_works_by_itself(
 ) -> None:
     files = write_job(tmp_path)
     call(files, "--regularizer", "identity")
-    broker = shared_daemon.pid
+    pid = shared_daemon.pid
     call(files, "--regularizer", "identity", preexec_fn=change)
     assert record(files)["outcome"] == "regularized"
     assert record(files)["daemon"].startswith(f"in-process: the daemon works for others ({told}")
     call(files, "--regularizer", "identity")
     assert record(files)["daemon"] == "warm"
-    assert shared_daemon.pid == broker
+    assert shared_daemon.pid == pid
 
 
 def test_a_daemon_that_nobody_has_used_makes_room_for_one_with_the_callers_limits(
@@ -86,7 +86,7 @@ def test_each_cluster_job_has_its_own_daemon(daemon: Daemon, tmp_path: Path) -> 
     for files, number in zip(jobs, ("1", "2"), strict=True):
         call(files, "--regularizer", "identity", env=os.environ | {"SLURM_JOB_ID": number})
         assert record(files)["daemon"] == "started"
-    assert len(daemon.brokers()) == 2
+    assert len(daemon.daemons()) == 2
     call(jobs[0], "--regularizer", "identity", env=os.environ | {"SLURM_JOB_ID": "1"})
     assert record(jobs[0])["daemon"] == "warm"
 
@@ -128,7 +128,7 @@ def test_two_containers_with_one_path_for_two_projects_get_their_own_maps(daemon
     assert record(hidden)["daemon"] == "started"
     assert files.result.read_bytes() == before
     assert not np.array_equal(read_map(hidden.result).density, read_map(files.result).density)
-    assert first in [broker.pid for broker in daemon.brokers()]
+    assert first in [one.pid for one in daemon.daemons()]
 
 
 @pytest.mark.skipif(not can_unshare(), reason="no mount namespaces may be made here")
@@ -211,7 +211,7 @@ def test_eight_calls_at_once_with_few_open_files_leave_the_daemon_alive(daemon: 
     few = limited(resource.RLIMIT_NOFILE, 24)
     jobs = [write_job(tmp_path / str(index)) for index in range(8)]
     call(jobs[0], "--regularizer", "identity", preexec_fn=few)
-    broker = daemon.pid
+    pid = daemon.pid
     started = [start_hook(files, "--regularizer", "identity", preexec_fn=few) for files in jobs]
     told = "".join([finish(process) for process in started])
     assert "Traceback" not in told, told
@@ -219,6 +219,6 @@ def test_eight_calls_at_once_with_few_open_files_leave_the_daemon_alive(daemon: 
     served = [record(files)["daemon"] for files in jobs]
     assert "warm" in served
     assert all(told == "warm" or "open" in told for told in served), served
-    assert daemon.pid == broker
+    assert daemon.pid == pid
     call(jobs[0], "--regularizer", "identity", preexec_fn=few)
     assert record(jobs[0])["daemon"] == "warm"

@@ -16,7 +16,7 @@ from extrecon_regularizers.localdeblur.monogenic import (
     low_pass,
 )
 
-BOX = 32
+BOX = 24
 Volume = npt.NDArray[np.float64]
 COMPUTES = pytest.mark.parametrize("compute", [cpu(1), cpu(2), TorchCompute("cpu")], ids=["one", "two", "torch"])
 WAVES = [(0, 0, 9), (0, 9, 0), (9, 0, 0), (-5, 6, 4), (3, -7, 7)]

@@ -35,28 +35,17 @@ def probe(*_, **__):
     return 0
 """
 LIBRARY = """
-import extrecon.call.pipeline, extrecon.cli.main, extrecon.hook, extrecon.reconstruct, extrecon.validate.scores
+import extrecon.call.pipeline, extrecon.cli.main, extrecon.hook, extrecon.regularizer, extrecon.validate.scores
 from extrecon.fourier.compute import compute_for, cpu
 from extrecon.fourier.shells import guinier_profile
-from extrecon.regularizer import Context
 guinier_profile(np.ones((16, 16, 16), np.float32), cpu(2))
-compute_for("cpu"), Context({})
+guinier_profile(np.ones((16, 16, 16), np.float32), compute_for("cpu"))
 probe()
 """
 HOOK = """
 import extrecon.call.pipeline, extrecon.hook
 extrecon.call.pipeline.run_job = probe
 sys.exit(extrecon.hook.main(["--daemon", "off", "none.star"]))
-"""
-WORK = """
-import os
-from pathlib import Path
-import extrecon.call.pipeline
-from extrecon.call.supervisor import work
-from extrecon.options.command_line import parse
-extrecon.call.pipeline.run_job = probe
-star, options = parse(["none.star"], os.environ, Path.cwd())
-work(star, options, Path.cwd(), served_by="warm")
 """
 COMMAND = """
 import extrecon.cli.main as program
@@ -70,8 +59,7 @@ program.main()
     [
         pytest.param("probe()", "untouched", id="NumPy alone"),
         pytest.param(LIBRARY, "untouched", id="the library"),
-        pytest.param(HOOK, "retuned", id="the hook"),
-        pytest.param(WORK, "retuned", id="a call's work, which the daemon's runner does"),
+        pytest.param(HOOK, "retuned", id="the hook, whose work the daemon's runner does too"),
         pytest.param(COMMAND.format("reconstruct"), "retuned", id="a command that transforms maps"),
         pytest.param(COMMAND.format("watch"), "untouched", id="a command that runs for days"),
     ],
