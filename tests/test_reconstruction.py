@@ -13,7 +13,7 @@ import pytest
 
 from extrecon.errors import InputError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
-from extrecon.reconstruction import Geometry, reconstruct
+from extrecon.reconstruction import Geometry, map_damping, reconstruct
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.job import read_job
 from tests.jobs import accumulators_of, blobs, write_job
@@ -121,6 +121,17 @@ def test_the_map_term_damps_as_its_formula_says() -> None:
         compute=cpu(),
     )
     assert difference(damped, plain * (50.0 / (50.0 + 1 / (8 * fudge * tau2)))) < 1e-5
+
+
+def test_the_damping_of_each_shell_is_told() -> None:
+    data, _ = accumulators_of(blobs(24), 2)
+    geometry, fudge, tau2 = Geometry(24, 20, 2.0), 4.0, np.geomspace(1e-1, 1e-5, 13)
+    weight = np.full(data.shape, 50.0)
+    weight[:, ::2] = 0.0  # half of the points are not measured and do not count
+    found = map_damping(InMemory(data, weight), geometry, tau2=tau2, tau2_fudge=fudge, compute=cpu(1))
+    expected = 50.0 / (50.0 + 1 / (8 * fudge * tau2))
+    assert found[:10] == pytest.approx(expected[:10], rel=1e-6)
+    assert (found[11:] == 0).all()  # the images reach shell 10 in part
 
 
 def test_unmeasured_regions_leave_no_trace() -> None:
