@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from extrecon.system.devices import queue_of, threads_of_a_call
 from extrecon.system.processes import start_time
@@ -62,14 +63,14 @@ class Work:
     near_local_search: bool = False
 
     @classmethod
-    def of_this_process(cls, star: Path, label: str, values: Mapping[str, object], cores: Sequence[int]) -> Work:
+    def of_this_process(cls, star: Path, label: str, values: Mapping[str, Any], cores: Sequence[int]) -> Work:
         """Return the work of this process, for the call of ``star`` with these values of its options."""
         return cls(
             pid=os.getpid(),
             started=start_time(os.getpid()) or 0,
             label=label,
             queue=queue_of(str(values["device"])),
-            threads=threads_of_a_call(int(str(values["threads"])), len(cores)),
+            threads=threads_of_a_call(int(values["threads"]), len(cores)),
             memory_bytes=BYTES_PER_WEIGHT_BYTE * _size(star.with_name(f"{star.stem}_weight.mrc")),
         )
 

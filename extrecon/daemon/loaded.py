@@ -95,9 +95,7 @@ class Loaded:
 
     def describe(self) -> dict[str, Any]:
         """Return what is loaded, for people."""
-        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-        megabytes = int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
-        told = {"ready": self.is_warm, "pid": os.getpid(), "megabytes": round(megabytes)}
+        told = {"ready": self.is_warm, "pid": os.getpid(), "megabytes": _megabytes()}
         return told | {"prepared": self.prepared}
 
     def _load(self, wish: _Wish) -> None:
@@ -134,6 +132,15 @@ class Loaded:
         modules = [m for name, m in list(sys.modules.items()) if name.partition(".")[0] in packages]
         sources = {str(m.__file__) for m in modules if getattr(m, "__file__", None)}
         return sorted(sources | {str(path.absolute()) for path in self._weights})
+
+
+def _megabytes() -> int:
+    """Return how much memory this process has; 0 if no file may be opened to look it up."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1_000_000
 
 
 @contextmanager

@@ -38,7 +38,6 @@ PROTOCOL = 2
 LARGEST_MESSAGE = 8 << 20
 _CHUNK = 1 << 16
 MOST_DESCRIPTORS = 4
-_LOST = -1
 
 Message = dict[str, Any]
 
@@ -96,15 +95,14 @@ class Channel:
     def take_descriptors(self, count: int) -> list[int]:
         """Return the descriptors that came with the next message that brings any; the caller closes them.
 
-        Messages come in order and whole, and so do their descriptors; but a message is often read together with the
-        beginning of the next one. So who takes says how many there were.
+        A message is often read together with the beginning of the next one: who takes says how many there were.
 
         Raises
         ------
         ValueError : fewer came, or this process may have no more files open; all that came are closed.
         """
         taken, self.descriptors = self.descriptors[:count], self.descriptors[count:]
-        if len(taken) < count or _LOST in taken:
+        if len(taken) < count:
             _close(taken)
             raise ValueError(f"{count} descriptors should have come along; are too many files open?")
         return taken
@@ -122,7 +120,7 @@ class Channel:
             return False
         if flags & socket.MSG_CTRUNC:  # the kernel drops what it finds no number for
             _close(descriptors)
-            descriptors = [_LOST] * MOST_DESCRIPTORS
+            descriptors = []
         self.descriptors += descriptors
         self._buffer += data
         if len(self._buffer) > LARGEST_MESSAGE:
@@ -143,8 +141,7 @@ class Channel:
 
 def _close(descriptors: Sequence[int]) -> None:
     for descriptor in descriptors:
-        if descriptor != _LOST:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def peer(connection: socket.socket) -> tuple[int, int, int]:

@@ -173,6 +173,18 @@ def test_weights_are_loaded_before_local_search_begins(daemon: Daemon, own_plugi
     assert record(files)["facts"] == {"weight": 0.5, "warm": True, "by": daemon.pid}
 
 
+def test_nothing_is_loaded_beside_a_job_that_it_could_harm(daemon: Daemon, tmp_path: Path) -> None:
+    other = write_job(tmp_path / "other")
+    running = start_hook(other, "--regularizer", "waits")
+    wait_for((other.folder / "waiting").exists)
+    call(write_job(tmp_path / "job"), "--regularizer", "weighted")
+    assert len(daemon.runners()) == 1
+    assert daemon.status()["warm"]["prepared"] == []
+    (other.folder / "go").touch()
+    finish(running)
+    wait_for(lambda: daemon.status()["warm"]["prepared"] == ["waits", "weighted"])
+
+
 def test_torch_works_in_a_fork_as_anywhere(shared_daemon: Daemon, tmp_path: Path) -> None:
     maps, threads = [], []
     for way in ("auto", "auto", "off"):
