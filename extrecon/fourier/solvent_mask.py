@@ -191,7 +191,9 @@ def _filtered(
     n, pixel = first.box, first.pixel_size_angstrom
     shells = Shells(n, compute)
     sphere = soft_sphere(n, max(limit - EDGE_PX, 1.0))
-    one, two = (np.asarray(half.density, np.float32) for half in (first, second))
+    around = solvent_voxels(radius_px(n), limit, n)
+    # A level that both share would correlate at the edge of the sphere.
+    one, two = (half.density - np.float32(half.density[around].mean(dtype=np.float64)) for half in (first, second))
     curve = fourier_shell_correlation(shells.spectrum(one * sphere), shells.spectrum(two * sphere), shells)
     last = cutoff_shell(curve)
     kept = np.where(np.arange(shells.count) <= last, np.clip(curve, 0.0, 1.0), 0.0)

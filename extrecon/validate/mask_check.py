@@ -16,9 +16,11 @@ from extrecon.validate.fsc import (
     fsc_family,
     randomised_phases,
     resolution_angstrom,
+    shell_radius,
 )
 
 DRAWS = 3
+_CLIFF = 5.0  # power falls by so many times from one shell to the next, and so many times more than just before
 _CURVES = ("unmasked", "masked", "randomised", "corrected")
 LARGEST_GAP = 0.1
 """The masked FSC may be so much above the corrected one before the mask is called too sharp or too tight."""
@@ -32,6 +34,7 @@ class MaskCheck:
     ----------
     unmasked, masked, randomised, corrected : (n // 2 + 1,); the third is the mean of `DRAWS` draws of phases
     randomised_from : shell from which on the phases were randomised
+    last : shell up to which the maps hold anything; RELION's maps of an iteration end at its current image size
     pixel_size_angstrom : of the maps
     """
 
@@ -40,11 +43,14 @@ class MaskCheck:
     randomised: FloatArray
     corrected: FloatArray
     randomised_from: int
+    last: int
     pixel_size_angstrom: float
 
     def resolution(self, curve: str) -> float:
         """Return the resolution (Å, FSC 0.143) of one of the curves, by its name."""
-        return resolution_angstrom(getattr(self, curve), self.pixel_size_angstrom)
+        found = getattr(self, curve)
+        ended = np.where(np.arange(len(found)) <= self.last, found, 0.0)
+        return resolution_angstrom(ended, self.pixel_size_angstrom)
 
     @property
     def curves(self) -> dict[str, FloatArray]:
@@ -54,7 +60,7 @@ class MaskCheck:
     def sentences(self) -> list[str]:
         """Return the resolutions, and what the randomised phases show."""
         limits = ", ".join(f"{name} {self.resolution(name):.2f}" for name in ("unmasked", "masked", "corrected"))
-        beyond = self.randomised[self.randomised_from + 2 :]
+        beyond = self.randomised[self.randomised_from + 2 : self.last + 1]
         largest = float(np.max(beyond, initial=0.0))
         return [
             f"resolution (half-map FSC {GOLD_STANDARD}): {limits} Å",
@@ -69,10 +75,9 @@ class MaskCheck:
     @property
     def gap(self) -> float:
         """How far the masked FSC rises above the corrected one at most, up to the masked resolution."""
-        shells = np.arange(len(self.masked))
         below = np.flatnonzero(self.masked[1:] < GOLD_STANDARD)
-        seen = shells <= (below[0] + 1 if below.size else len(self.masked))
-        return float(np.max((self.masked - self.corrected)[seen], initial=0.0))
+        end = min(int(below[0]) + 1 if below.size else self.last, self.last)
+        return float(np.max((self.masked - self.corrected)[: end + 1]))
 
     @property
     def warning(self) -> str:
@@ -100,7 +105,19 @@ def check_mask(first: HalfMap, second: HalfMap, mask: Volume) -> MaskCheck:
         draws.append(fsc(*(randomised_phases(each, start, rng) * mask for each in (one, two))))
     randomised = np.mean(draws, axis=0)
     corrected = corrected_fsc(family.masked, randomised, start)
-    return MaskCheck(family.unmasked, family.masked, randomised, corrected, start, first.pixel_size_angstrom)
+    last, pixel = _last_filled_shell(one), first.pixel_size_angstrom
+    return MaskCheck(family.unmasked, family.masked, randomised, corrected, start, last, pixel)
+
+
+def _last_filled_shell(volume: FloatArray) -> int:
+    """Return the last shell before the power falls off a cliff for good, as where RELION's current size ends."""
+    n = len(volume)
+    shell = np.floor(shell_radius(n) + 0.5).astype(int).ravel()
+    power = np.bincount(shell, weights=(np.abs(np.fft.rfftn(volume)) ** 2).ravel())[: n // 2 + 1]
+    later = np.maximum.accumulate(power[::-1])[::-1]  # the largest from here on
+    falls = power[1:-1] / np.maximum(later[2:], power.max() * 1e-30)
+    cliffs = np.flatnonzero((falls[1:] > _CLIFF) & (falls[1:] > _CLIFF * falls[:-1]))
+    return int(cliffs[0]) + 2 if cliffs.size else n // 2
 
 
 def overlap(first: Volume, second: Volume) -> float:
