@@ -37,7 +37,8 @@ def command(
         float | None, typer.Option(metavar="Å", min=1.0, help="Of the map that is cut; 10, or 15 for one map.")
     ] = None,
     extension: Annotated[
-        float | None, typer.Option(metavar="Å", min=0.0, help="From what was found to the edge; 4.")
+        float | None,
+        typer.Option(metavar="Å", min=0.0, help="From what was found to its edge; 0, or 4 for one map."),
     ] = None,
     edge: Annotated[
         float | None,

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.compare.arms import PLAIN, Arm
+from extrecon.compare.dataset import DataSet
 from extrecon.compare.relion_words import CORRECTED_FSC, SOLVENT_MASK
 from extrecon.compare.runs import Run
 from extrecon.errors import InputError, UsageError
-from extrecon.fourier.solvent_mask import Shape, mask_from_halves
+from extrecon.fourier.solvent_mask import Shape, SolventMask, mask_from_halves, mask_from_map
 from extrecon.maps.mrc import read_map, write_map
 from extrecon.pictures.mask import draw_mask
 from extrecon.system.files import replacing
@@ -84,7 +85,7 @@ def make_mask(source: Run, output: Path) -> Told:
     check = check_mask(first, second, mask.density)
     write_map(paths["mrc"], first.with_density(mask.density))
     draw_mask(paths["png"], first.with_density((first.density + second.density) / 2), mask.density, check.curves)
-    true = overlap(mask.density, read_map(source.data.folder / "mask.mrc").density)
+    true = overlap(mask.density, _of_the_truth(source.data, mask).density)
     sentences = [*mask.sentences(), *check.sentences(), *([f"warning: {check.warning}"] if check.warning else [])]
     told = {
         "file": paths["mrc"].name,
@@ -94,11 +95,17 @@ def make_mask(source: Run, output: Path) -> Told:
         "overlap_with_true_mask": round(true, 4),
         "largest_gap": round(check.gap, 4),
         "told": f"{paths['mrc'].name} was made from the final half-maps of {source.label}; "
-        f"its overlap with the mask of the truth is {true:.3f} (Dice); {'; '.join(sentences)}.",
+        f"its overlap with one drawn alike from the truth is {true:.3f} (Dice); {'; '.join(sentences)}.",
     }
     with replacing(paths["json"]) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
     return told
+
+
+def _of_the_truth(data: DataSet, like: SolventMask) -> SolventMask:
+    """Return the mask that the true map gives, drawn as another one is."""
+    alike = Shape(data.diameter_angstrom, like.low_pass_angstrom, like.extension_angstrom, like.edge_angstrom)
+    return mask_from_map(read_map(data.folder / "truth.mrc"), alike)
 
 
 def made_mask(output: Path, recipe_fingerprint: str) -> Told | None:

@@ -33,6 +33,9 @@ from extrecon.fourier.shells import Shells, cutoff_shell, fourier_shell_correlat
 from extrecon.maps.half_map import FloatArray, HalfMap
 
 HALVES_LOW_PASS_ANGSTROM = 10.0
+HALVES_EXTENSION_ANGSTROM = 0.0
+"""The soft edge begins at the core, which filters have already widened. RELION's refinement of 1000 simulated
+particles (185 kDa, --solvent_correct_fsc) ended 0.17° better under such a mask than with 4 Å more."""
 FALSE_DISCOVERY_RATE = 0.01
 EDGE_RESOLUTIONS = 1.25
 """Width of the soft edge in units of the resolution. With half of it the phase-randomised FSC under the mask rose
@@ -100,7 +103,7 @@ class Shape:
     ----------
     particle_diameter_angstrom : nothing outside this sphere is taken for particle
     low_pass_angstrom : of the map that is cut
-    extension_angstrom : how far the mask reaches beyond what was found
+    extension_angstrom : how far the mask reaches beyond what was found before its soft edge begins
     edge_angstrom : width of the soft edge
     """
 
@@ -144,7 +147,7 @@ def mask_from_halves(
         )
     sigmas = (level - solvent) / deviation
     limited_by = "a false discovery rate of 1 %" if significant >= of_peak else "a tenth of the peak"
-    return _drawn(core, first, shape, resolution, sigmas, limited_by, low_pass)
+    return _drawn(core, first, shape, resolution, sigmas, limited_by, low_pass, HALVES_EXTENSION_ANGSTROM)
 
 
 def mask_from_map(half_map: HalfMap, shape: Shape | None = None) -> SolventMask:
@@ -165,7 +168,7 @@ def mask_from_map(half_map: HalfMap, shape: Shape | None = None) -> SolventMask:
     above = found.level - found.noise_mean
     sigmas = above / found.noise_deviation if found.noise_deviation > 0 else float("inf")
     limited_by = "a tenth of the peak" if sigmas > NOISE_SIGMAS else "the noise of the solvent"
-    return _drawn(found.voxels, half_map, shape, 0.0, sigmas, limited_by, low_pass)
+    return _drawn(found.voxels, half_map, shape, 0.0, sigmas, limited_by, low_pass, EXTENSION_ANGSTROM)
 
 
 def significant_sigmas(sigmas: FloatArray, rate: float = FALSE_DISCOVERY_RATE) -> float:
@@ -229,9 +232,10 @@ def _drawn(
     sigmas: float,
     limited_by: str,
     low_pass: float,
+    usual_extension: float,
 ) -> SolventMask:
     pixel = half_map.pixel_size_angstrom
-    extension = EXTENSION_ANGSTROM if shape.extension_angstrom is None else shape.extension_angstrom
+    extension = usual_extension if shape.extension_angstrom is None else shape.extension_angstrom
     usual = max(EDGE_PX * pixel, min(EDGE_RESOLUTIONS * resolution_angstrom, LARGEST_EDGE_ANGSTROM))
     edge = shape.edge_angstrom or usual
     density = widened(core, extension / pixel, edge / pixel)

@@ -142,9 +142,8 @@ def test_one_mask_is_made_for_all_arms_that_ask(data: Path, fake_relion: Path) -
     assert mask.max() == 1.0
     assert made.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     found = json.loads((data / "compare" / "comparison.json").read_text())["made_mask"]
-    dice = 2 * np.minimum(mask, true).sum() / (mask.sum() + true.sum())
-    assert found["overlap_with_true_mask"] == pytest.approx(float(dice), abs=1e-3)
-    assert found["overlap_with_true_mask"] > 0.8
+    assert found["overlap_with_true_mask"] > 0.9
+    assert mask[true < 0.01].max() < 0.5  # the data's own mask is drawn 4 Å wider
     assert found["from"] == "plain, seed 1"
     assert (
         "made_mask.mrc was made from the final half-maps of plain, seed 1"

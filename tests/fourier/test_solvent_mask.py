@@ -47,9 +47,9 @@ def test_noise_hardly_changes_the_mask() -> None:
     for noise in (0.2, 0.4):
         assert overlap(made(noise).density, good) > 0.9
     # One map by itself shrinks with the signal, even if it holds all particles.
-    first, second = halves(0.4)
-    both = first.with_density((first.density + second.density) / 2)
-    assert overlap(particle_mask(both, DIAMETER), good) < 0.85
+    means = {noise: (one.density + two.density) / 2 for noise, (one, two) in ((n, halves(n)) for n in (0.05, 0.4))}
+    good, poor = (particle_mask(HalfMap(mean, PIXEL), DIAMETER) for mean in means.values())
+    assert overlap(poor, good) < 0.8
 
 
 def test_what_sets_the_threshold_is_told() -> None:
@@ -70,7 +70,7 @@ def test_flattened_solvent_does_not_lower_the_noise() -> None:
     sphere = soft_sphere(BOX, 0.5 * DIAMETER / PIXEL, 2.0)
     one, two = (half.with_density(half.density * sphere) for half in (first, second))
     whole = mask_from_halves(first, second, Shape(DIAMETER)).density
-    assert overlap(mask_from_halves(one, two).density, whole) > 0.9
+    assert overlap(mask_from_halves(one, two).density, whole) > 0.85
 
 
 def test_the_edge_widens_with_the_resolution() -> None:
