@@ -65,6 +65,8 @@ def command(
 
     if second is not None and first.resolve() == second.resolve():
         raise UsageError(f"{first} was given as both half-maps.")
+    if output.suffix != ".mrc":
+        raise UsageError(f"{output}: RELION knows a mask by its ending, so the name must end in .mrc.")
     inputs = [path for path in (first, second) if path is not None]
     picture = output.with_suffix(".png")
     refuse_to_overwrite([output, *([picture] if pictures else [])], overwrite=overwrite, inputs=inputs)

@@ -70,7 +70,7 @@ def compare(
         scores = [score for run in runs if (score := kept[run.folder]) is not None]
         beside = finished_beside(runs, output)
         order = list(dict.fromkeys([run.arm.name for run in runs] + [score["arm"] for score in beside]))
-        if any(score["arm"] == PLAIN for score in beside):  # what others are compared with
+        if any(score["arm"] == PLAIN for score in beside):  # first in the table
             order = [PLAIN, *(name for name in order if name != PLAIN)]
         scores += beside
         mask = made_mask(output, runs[0].recipe_fingerprint)

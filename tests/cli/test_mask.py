@@ -74,6 +74,8 @@ def test_nothing_is_overwritten(folder: Path) -> None:
     assert Path("mask.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(OutputError, match="is an input of this command"):
         mask("half1.mrc", "half2.mrc", "-o", "half2.mrc", "--overwrite")
+    with pytest.raises(UsageError, match=r"must end in \.mrc"):
+        mask("half1.mrc", "-o", "mask.map")
     with pytest.raises(OutputError, match="the folder no does not exist"):
         mask("half1.mrc", "-o", "no/mask.mrc")
 
