@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -62,24 +61,38 @@ def command(
         "mpirun --oversubscribe"
     ),
     relion_option: Annotated[
-        list[str] | None, typer.Option(metavar="WORDS", help="Further words for RELION; repeatable.")
+        list[str] | None, typer.Option(metavar="OPTIONS", help="Further options of RELION, all arms; repeatable.")
+    ] = None,
+    relion: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARM=OPTIONS", help="RELION's own options for one arm; repeatable."),
+    ] = None,
+    make_mask: Annotated[
+        str | None,
+        typer.Option(metavar="ARM,ARM,…", help="Refine these under a mask made here, with --solvent_correct_fsc."),
     ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Replace finished runs that were made otherwise.")] = False,
 ) -> None:
     """Refine simulated particles with RELION, once for each arm and seed, and score each run against the truth.
 
     An arm is plain (RELION's own program), a regularizer's name, NAME="--regularizer R --set K=V …" (options of
-    extrecon-hook), or NAME=COMMAND. Finished runs are kept and not repeated. Writes comparison.json, .md and .png:
-    scores with their spread over the seeds, and each arm's difference to the first one seed by seed. The warm
-    daemon stays off, so that each run pays for its own calls.
+    extrecon-hook), or NAME=COMMAND; NAME=plain and NAME=REGULARIZER give another name. RELION is at its best with
+    a mask: --arm plain --arm masked=plain --arm cnn --arm masked-cnn=cnn --make-mask masked,masked-cnn; or your
+    own: --relion "masked=--solvent_mask m.mrc --solvent_correct_fsc". Finished runs are kept and not repeated.
+    Writes comparison.json, .md and .png: scores with their spread over the seeds, and each arm's difference to the
+    strongest plain one seed by seed. The warm daemon stays off, so that each run pays for its own calls.
     """
     from extrecon.compare.arms import read_arms
+    from extrecon.compare.baseline import to_beat
     from extrecon.compare.dataset import read_data_set
+    from extrecon.compare.made_mask import with_made_mask
     from extrecon.compare.recipe import Recipe
+    from extrecon.compare.relion_words import for_all_arms, with_relion_words
     from extrecon.compare.report import rows, warnings
     from extrecon.compare.runs import plan_runs
     from extrecon.compare.session import compare
 
+    data_set = read_data_set(data)
     recipe = Recipe(
         healpix_order=healpix_order,
         local_order=local_order,
@@ -87,10 +100,12 @@ def command(
         mpi_ranks=mpi_ranks,
         threads=threads,
         launcher=launcher,
-        more=tuple(word for words in relion_option or () for word in shlex.split(words)),
+        more=for_all_arms(relion_option or (), data_set),
     )
     folder = (output or data / "compare").resolve()
-    runs = plan_runs(read_data_set(data), read_arms(arm), _seeds(seeds), recipe, folder)
+    arms = with_relion_words(read_arms(arm), relion or (), data_set)
+    arms = with_made_mask(arms, make_mask.split(",") if make_mask else (), folder)
+    runs = plan_runs(data_set, arms, _seeds(seeds), recipe, folder)
     prepare_folder(folder)
     chosen = _engine(engine, jobs, slurm_option or [], folder)
     errors.print(f"{len(runs)} runs in {folder}", highlight=False, markup=False, soft_wrap=True)
@@ -105,8 +120,10 @@ def command(
             tick=tick,
         )
     if result.scores:
-        headings, *lines = rows(result.scores, [each.name for each in read_arms(arm)])
+        names = [each.name for each in arms]
+        headings, *lines = rows(result.scores, names)
         _show_table(headings, lines)
+        console.print(to_beat(result.scores, names), highlight=False, markup=False, soft_wrap=True)
         for warning in warnings(result.scores):
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         console.print(f"{folder}: {', '.join(path.name for path in result.files)}", highlight=False, soft_wrap=True)

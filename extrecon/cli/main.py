@@ -53,7 +53,16 @@ def _add_broken(name: str, error: Exception) -> None:
     )(broken)
 
 
-for _name in ("reconstruct", "regularize", "local-resolution", "simulate", "compare", "validate", "regularizers"):
+for _name in (
+    "reconstruct",
+    "regularize",
+    "local-resolution",
+    "mask",
+    "simulate",
+    "compare",
+    "validate",
+    "regularizers",
+):
     _add(_name)
 app.command("doctor")(doctor.command)
 for _name in ("run", "watch", "daemon"):

@@ -1,4 +1,4 @@
-"""The arms of a comparison: which program RELION calls for each reconstruction."""
+"""The arms of a comparison: which program RELION calls for each reconstruction, and RELION's own options."""
 
 from __future__ import annotations
 
@@ -30,11 +30,20 @@ class Arm:
     name : for people, and of the runs' folders
     command : what RELION calls, the STAR file's path being appended
     calls_hook : whether that is extrecon-hook, which leaves a record of each call
+    relion : options of RELION's that this arm alone has
+    made_mask : whether it refines under the mask that the comparison makes
     """
 
     name: str
     command: str
     calls_hook: bool
+    relion: tuple[str, ...] = ()
+    made_mask: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether RELION's own program reconstructs."""
+        return self.command == RELIONS_OWN_PROGRAM
 
 
 def read_arms(texts: Sequence[str]) -> list[Arm]:
@@ -55,7 +64,9 @@ def read_arms(texts: Sequence[str]) -> list[Arm]:
 
 
 def read_arm(text: str) -> Arm:
-    """Return an arm from ``plain``, a regularizer's name, ``NAME=OPTIONS`` of the hook, or ``NAME=COMMAND``.
+    """Return an arm from what it was asked for with.
+
+    That is ``plain``, a regularizer's name, ``NAME=`` with one of these, or with options of the hook or a command.
 
     Raises
     ------
@@ -66,10 +77,12 @@ def read_arm(text: str) -> Arm:
     if not _NAME.fullmatch(name):
         raise UsageError(f"An arm cannot be called '{name}': letters, digits and . _ + - make its folders' names.")
     if not given:
-        return _known_arm(name)
+        return _known_arm(name, name)
     words = _split(text, command)
     if not words:
         raise UsageError(f"The arm '{name}=' has no command behind the sign.")
+    if words == [PLAIN] or (len(words) == 1 and words[0] in available()):
+        return _known_arm(name, words[0])
     if words[0].startswith("-"):
         check_choice(parse_options(words, os.environ, Path.cwd()), Path.cwd())
         return Arm(name, f"{shlex.quote(_hook())} {command.strip()}", calls_hook=True)
@@ -78,15 +91,15 @@ def read_arm(text: str) -> Arm:
     return Arm(name, command.strip(), calls_hook=Path(words[0]).name == "extrecon-hook")
 
 
-def _known_arm(name: str) -> Arm:
-    if name == PLAIN:
-        return Arm(PLAIN, RELIONS_OWN_PROGRAM, calls_hook=False)
-    if name not in available():
+def _known_arm(name: str, method: str) -> Arm:
+    if method == PLAIN:
+        return Arm(name, RELIONS_OWN_PROGRAM, calls_hook=False)
+    if method not in available():
         raise UsageError(
             f"The arm '{name}' is neither {PLAIN} nor an installed regularizer ({_regularizers()}); "
             f"for a command of your own write {name}=COMMAND."
         )
-    return Arm(name, f"{shlex.quote(_hook())} --regularizer {name}", calls_hook=True)
+    return Arm(name, f"{shlex.quote(_hook())} --regularizer {method}", calls_hook=True)
 
 
 def _split(text: str, command: str) -> list[str]:

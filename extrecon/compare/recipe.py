@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from extrecon.compare.relion_words import replaced
 
 PROGRAM = "relion_refine_mpi"
 
@@ -25,7 +28,7 @@ class Recipe:
     mpi_ranks : at least 3, one to lead and one for each half-set; an odd number
     threads : of each rank
     launcher : what starts MPI programs, without the number of ranks
-    more : further words for RELION, as they are
+    more : further options for RELION, which replace the recipe's own
     """
 
     healpix_order: int = 4
@@ -44,7 +47,16 @@ class Recipe:
         """Whether the first iteration already needs starting angles."""
         return self.healpix_order >= self.local_order
 
-    def words(self, output: str, diameter_angstrom: float, symmetry: str, seed: int, *, ctf: bool) -> list[str]:
+    def words(
+        self,
+        output: str,
+        diameter_angstrom: float,
+        symmetry: str,
+        seed: int,
+        *,
+        ctf: bool,
+        arm_words: Sequence[str] = (),
+    ) -> list[str]:
         """Return the command, to be run where ``particles.star`` and ``reference.mrc`` are.
 
         Parameters
@@ -52,9 +64,10 @@ class Recipe:
         output : how the names of RELION's files begin
         seed : of RELION's random numbers, which also split the particles into halves
         ctf : whether the images show a CTF; the reference never does
+        arm_words : an arm's own options, which replace those of all arms
         """
-        words = [*shlex.split(self.launcher), "-n", str(self.mpi_ranks), PROGRAM, "--o", output]
-        words += ["--auto_refine", "--split_random_halves", "--i", "particles.star", "--ref", "reference.mrc"]
+        words = ["--o", output, "--auto_refine", "--split_random_halves", "--i", "particles.star"]
+        words += ["--ref", "reference.mrc"]
         words += ["--ini_high", f"{self.ini_high_angstrom:g}", "--pool", "30", "--pad", str(self.padding)]
         words += ["--particle_diameter", f"{diameter_angstrom:g}"]
         words += ["--flatten_solvent", "--zero_mask", "--oversampling", "1"]
@@ -63,4 +76,5 @@ class Recipe:
         words += ["--sym", symmetry, "--low_resol_join_halves", "40", "--norm", "--scale"]
         words += ["--j", str(self.threads), "--random_seed", str(seed), "--dont_combine_weights_via_disc"]
         words += ["--ctf", "--ctf_corrected_ref"] if ctf else []
-        return [*words, *self.more, "--external_reconstruct"]
+        start = [*shlex.split(self.launcher), "-n", str(self.mpi_ranks), PROGRAM]
+        return [*start, *replaced(words, [*self.more, *arm_words]), "--external_reconstruct"]

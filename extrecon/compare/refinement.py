@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -23,6 +24,7 @@ _AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"
 _POLL_SECONDS = 0.25
 _GRACE_SECONDS = 5.0
 _TAIL_LINES = 15
+_UNKNOWN = re.compile(r"Option (--\S+)\s+is not a valid RELION argument")
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,12 @@ def _end(process: subprocess.Popen[bytes], family: list[psutil.Process]) -> None
             each.kill()  # psutil tells a number used again from the process that was meant
     process.wait()
     psutil.wait_procs(family, timeout=_GRACE_SECONDS)
+
+
+def unknown_options(job: Path) -> list[str]:
+    """Return the options that RELION did not know: it warns in its log and goes on without them."""
+    with (job / LOG).open(errors="replace") as log:
+        return sorted({found[1] for line in log if (found := _UNKNOWN.search(line))})
 
 
 def _what_went_wrong(job: Path, code: int) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from extrecon.compare.baseline import Score, arms_of, reference_arm, relion_options, to_beat
 from extrecon.compare.scoring import PERCENTS
 from extrecon.system.files import replacing
 
-Score = dict[str, Any]
 FORMATS = ("json", "md", "png")
 _DOTS_PER_INCH = 120
 _SHOWN_PERCENT = 90
@@ -71,7 +71,7 @@ def spreads(scores: Sequence[Score], arm: str) -> dict[str, Spread]:
 
 
 def paired_differences(scores: Sequence[Score], arm: str, first: str) -> dict[str, Spread]:
-    """Return the spread of an arm's scores less the first arm's with the same seed.
+    """Return the spread of an arm's scores less those of another, ``first``, with the same seed.
 
     A seed also decides how the particles are split into halves, so that runs of one seed differ by the arm alone.
     """
@@ -90,12 +90,6 @@ def _all_have(runs: Sequence[Score], key: str) -> bool:
     return bool(runs) and all(key in run and np.isfinite(run[key]) for run in runs)
 
 
-def arms_of(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
-    """Return the arms that have a score, in the order asked for."""
-    found = {score["arm"] for score in scores}
-    return [arm for arm in order if arm in found]
-
-
 def warnings(scores: Sequence[Score]) -> list[str]:
     """Return what must be known before the table is believed."""
     told = []
@@ -107,21 +101,23 @@ def warnings(scores: Sequence[Score]) -> list[str]:
             told.append(f"{where}: RELION never called extrecon-hook; nothing was regularized")
         if score["calls_hook"] and score["calls"] and not score["regularized"]:
             told.append(f"{where}: no call was regularized; its records (…_extrecon.json) say why")
+        if unknown := score.get("options_unknown_to_relion"):
+            told.append(f"{where}: RELION does not know {', '.join(unknown)}, and went on without")
     return told
 
 
 def rows(scores: Sequence[Score], order: Sequence[str]) -> list[list[str]]:
-    """Return the table, headings first: a row of means for each arm, and one of differences below it."""
-    arms = arms_of(scores, order)
+    """Return the table, headings first: a row of means for each arm, below it one of differences to the best."""
+    arms, best = arms_of(scores, order), reference_arm(scores, order)
     found = {arm: spreads(scores, arm) for arm in arms}
     columns = [column for column in COLUMNS if any(column.key in found[arm] for arm in arms)]
     told = [["arm", "seeds", *(column.heading for column in columns)]]
     for arm in arms:
         seeds = sum(score["arm"] == arm for score in scores)
         told.append([arm, str(seeds), *_cells(found[arm], columns)])
-        if arm != order[0] and (differences := paired_differences(scores, arm, order[0])):
+        if arm != best and (differences := paired_differences(scores, arm, best)):
             pairs = max(each.seeds for each in differences.values())
-            told.append([f"{arm} − {order[0]}", str(pairs), *_cells(differences, columns, signed=True)])
+            told.append([f"{arm} − {best}", str(pairs), *_cells(differences, columns, signed=True)])
     return told
 
 
@@ -135,24 +131,32 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
 
 
-def write_report(folder: Path, scores: Sequence[Score], order: Sequence[str], title: str) -> list[Path]:
-    """Write ``comparison.json``, ``comparison.md`` and ``comparison.png``, and return their paths."""
+def write_report(
+    folder: Path, scores: Sequence[Score], order: Sequence[str], title: str, mask: Mapping[str, Any] | None = None
+) -> list[Path]:
+    """Write ``comparison.json``, ``comparison.md`` and ``comparison.png``, and return their paths.
+
+    Parameters
+    ----------
+    mask : of the mask that the comparison made: its facts, and a sentence for people, ``told``
+    """
     paths = [folder / f"comparison.{kind}" for kind in FORMATS]
+    best = reference_arm(scores, order)
     told = {
         "arms": {arm: _plain(spreads(scores, arm)) for arm in arms_of(scores, order)},
-        "paired_differences_to": order[0],
+        "to_beat": to_beat(scores, order),
+        "paired_differences_to": best,
         "paired_differences": {
-            arm: _plain(paired_differences(scores, arm, order[0]))
-            for arm in arms_of(scores, order)
-            if arm != order[0]
+            arm: _plain(paired_differences(scores, arm, best)) for arm in arms_of(scores, order) if arm != best
         },
+        "made_mask": mask,
         "warnings": warnings(scores),
         "runs": [{key: value for key, value in score.items() if key != "validation"} for score in scores],
     }
     with replacing(paths[0]) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
     with replacing(paths[1]) as temporary:
-        temporary.write_text(_page(scores, order, title, paths[2].name))
+        temporary.write_text(_page(scores, order, title, paths[2].name, mask))
     draw(paths[2], scores, order)
     return paths
 
@@ -161,16 +165,28 @@ def _plain(found: dict[str, Spread]) -> dict[str, Any]:
     return {key: vars(spread) for key, spread in found.items()}
 
 
-def _page(scores: Sequence[Score], order: Sequence[str], title: str, picture: str) -> str:
-    notes = "".join(f"\n- **{note}**" for note in warnings(scores))
+def _page(
+    scores: Sequence[Score], order: Sequence[str], title: str, picture: str, mask: Mapping[str, Any] | None
+) -> str:
+    notes = [f"**{note}**" for note in warnings(scores)]
+    notes += [
+        f"{arm} gives RELION `{' '.join(options)}`."
+        for arm in arms_of(scores, order)
+        if (options := relion_options(scores, arm))
+    ]
+    notes += [mask["told"]] if mask else []
+    listed = "".join(f"\n- {note}" for note in notes)
+    best = reference_arm(scores, order)
     return f"""# {title}
+
+{to_beat(scores, order)}
 
 {markdown(rows(scores, order))}
 
-Mean ± standard deviation over the seeds; below an arm, its difference to {order[0]} run by run with the same seed.
+Mean ± standard deviation over the seeds; below an arm, its difference to {best} run by run with the same seed.
 Angles and shifts are those within each half-set, freed of its common turn and shift. The FSC is that of the final,
 joined map with the true map under the mask. Memory is the largest sum of resident sizes.
-{notes}
+{listed}
 
 ![Angular errors and FSC with the truth]({picture})
 """

@@ -17,7 +17,8 @@ from extrecon import __version__
 from extrecon.compare.arms import Arm
 from extrecon.compare.dataset import DataSet
 from extrecon.compare.recipe import PROGRAM, Recipe
-from extrecon.compare.refinement import refine
+from extrecon.compare.refinement import refine, unknown_options
+from extrecon.compare.relion_words import masks_of, replaced
 from extrecon.compare.scoring import remove_bulk, score_refinement
 from extrecon.errors import InputError, UsageError
 from extrecon.options import CONFIG_FILE, DAEMON_VARIABLES, ENVIRONMENT_PREFIX
@@ -56,12 +57,16 @@ class Run:
     @property
     def fingerprint(self) -> str:
         """Hash of the provenance."""
-        return hashlib.sha256(json.dumps(self.provenance, sort_keys=True).encode()).hexdigest()
+        return _hash(self.provenance)
+
+    @property
+    def recipe_fingerprint(self) -> str:
+        """Hash of what all arms and seeds of a comparison share."""
+        return _hash(_apart_from_arm_and_seed(self.provenance))
 
     def words(self, output: str) -> list[str]:
         """Return RELION's command."""
-        data = self.data
-        return self.recipe.words(output, data.diameter_angstrom, data.symmetry, self.seed, ctf=data.has_ctf)
+        return _words(self.data, self.recipe, output, self.seed, self.arm.relion)
 
 
 def plan_runs(data: DataSet, arms: Sequence[Arm], seeds: Sequence[int], recipe: Recipe, output: Path) -> list[Run]:
@@ -107,18 +112,39 @@ def require_relion(recipe: Recipe) -> str:
 
 
 def provenance(data: DataSet, arm: Arm, recipe: Recipe, seed: int, version: str) -> dict[str, Any]:
-    """Return all that decides a run's result: command, versions, particles, and options from outside."""
+    """Return all that decides a run's result: command, versions, particles, masks, and options from outside.
+
+    A mask that the comparison makes is made from a plain run of the same recipe, which is told by all the rest.
+    """
     config = data.folder / CONFIG_FILE
     kept = {name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)}
+    given = masks_of(recipe.more) if arm.made_mask else masks_of(replaced(recipe.more, arm.relion))
+    masks = {str(path): _sha256(path) for path in given}
+    own = {"recipe_command": _words(data, recipe, "run", seed)} if arm.relion else {}
     return {
-        "relion_command": recipe.words("run", data.diameter_angstrom, data.symmetry, seed, ctf=data.has_ctf),
+        "relion_command": _words(data, recipe, "run", seed, arm.relion),
         "arm_command": arm.command,
+        **own,
+        **({"masks": masks} if masks else {}),
         "data_sha256": data.sha256,
         "relion": version,
         "extrecon": __version__,
         "variables": {name: os.environ[name] for name in sorted(kept - {*DAEMON_VARIABLES, *_ALONE})},
         CONFIG_FILE: config.read_text() if config.is_file() else None,
     }
+
+
+def _hash(told: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _words(data: DataSet, recipe: Recipe, output: str, seed: int, arm_words: Sequence[str] = ()) -> list[str]:
+    return recipe.words(output, data.diameter_angstrom, data.symmetry, seed, ctf=data.has_ctf, arm_words=arm_words)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finished(run: Run) -> dict[str, Any] | None:
@@ -166,9 +192,10 @@ def finished_beside(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
 
 
 def _apart_from_arm_and_seed(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    words = list(provenance["relion_command"])
+    words = list(provenance.get("recipe_command", provenance["relion_command"]))
     del words[words.index("--random_seed") + 1]
-    return {key: value for key, value in provenance.items() if key != "arm_command"} | {"relion_command": words}
+    of_the_arm = ("arm_command", "relion_command", "recipe_command", "masks")
+    return {key: value for key, value in provenance.items() if key not in of_the_arm} | {"words": words}
 
 
 def _short(value: Any) -> str:
@@ -197,6 +224,9 @@ def perform(run: Run, stop: Event | None = None) -> dict[str, Any]:
         "cpu_seconds": round(cost.cpu_seconds, 1),
         "peak_memory_mb": round(cost.peak_memory_bytes / 1e6, 1),
         "calls_hook": run.arm.calls_hook,
+        "plain": run.arm.is_plain,
+        "relion_options": list(run.arm.relion),
+        "options_unknown_to_relion": unknown_options(run.folder),
         "fingerprint": run.fingerprint,
         "provenance": run.provenance,
     }

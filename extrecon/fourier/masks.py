@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
@@ -16,6 +18,23 @@ FRACTION_OF_PEAK = 0.1
 SMALLEST_PART = 0.05
 EXTENSION_ANGSTROM = 4.0
 EDGE_PX = 4.0
+_PEAK_PERCENTILE = 99.5
+
+
+class Core(NamedTuple):
+    """What is taken for particle, before it is widened.
+
+    Attributes
+    ----------
+    voxels : (n, n, n) bool; none if nothing was found
+    level : threshold, in the grey scale of the low-passed map
+    noise_mean, noise_deviation : of the solvent in that map
+    """
+
+    voxels: npt.NDArray[np.bool_]
+    level: float
+    noise_mean: float
+    noise_deviation: float
 
 
 def radius_px(n: int) -> npt.NDArray[np.float32]:
@@ -33,9 +52,7 @@ def soft_sphere(n: int, radius: float, edge_px: float = EDGE_PX) -> npt.NDArray[
 def particle_mask(half_map: HalfMap, particle_diameter_angstrom: float | None = None) -> npt.NDArray[np.float32]:
     """Return a soft mask of the particle, made from one half-map alone, (n, n, n) from 0 to 1.
 
-    The map is low-passed with a Gaussian, cut where it rises above the noise of the solvent and above a tenth
-    of its peak, freed of small parts, filled, widened a little and given a soft edge. Solvent is what lies
-    outside of the particle's diameter, or in the outer tenth of the inscribed sphere if that is not known.
+    What `particle_core` finds is filled, widened a little and given a soft edge.
 
     Parameters
     ----------
@@ -43,28 +60,67 @@ def particle_mask(half_map: HalfMap, particle_diameter_angstrom: float | None = 
     particle_diameter_angstrom : Å; nothing outside this sphere is taken for particle
     """
     n, pixel = half_map.box, half_map.pixel_size_angstrom
+    core = particle_core(half_map, particle_diameter_angstrom).voxels
+    if not core.any():
+        return soft_sphere(n, max(limit_px(half_map, particle_diameter_angstrom) - EDGE_PX, 1.0))
+    return widened(core, EXTENSION_ANGSTROM / pixel, EDGE_PX)
+
+
+def particle_core(
+    half_map: HalfMap,
+    particle_diameter_angstrom: float | None = None,
+    low_pass_angstrom: float = LOW_PASS_ANGSTROM,
+) -> Core:
+    """Return where one map rises above the noise of its solvent.
+
+    The map is low-passed with a Gaussian, cut where it rises above the noise of the solvent and above a tenth
+    of its peak, and freed of small parts. Solvent is what lies outside of the particle's diameter, or in the outer
+    tenth of the inscribed sphere if that is not known.
+    """
+    n, pixel = half_map.box, half_map.pixel_size_angstrom
+    limit = limit_px(half_map, particle_diameter_angstrom)
     distance = radius_px(n)
-    limit = 0.5 * n
-    if particle_diameter_angstrom is not None:
-        limit = min(limit, 0.5 * particle_diameter_angstrom / pixel)
-    # A Gaussian of this σ leaves half of the amplitude at the stated resolution.
-    sigma_px = LOW_PASS_ANGSTROM * np.sqrt(2 * np.log(2)) / (2 * np.pi) / pixel
-    smooth = scipy.ndimage.gaussian_filter(np.asarray(half_map.density, dtype=np.float32), sigma_px)
-    solvent = _solvent(distance, limit, n)
+    smooth = gaussian_low_pass(np.asarray(half_map.density, dtype=np.float32), low_pass_angstrom, pixel)
+    solvent = solvent_voxels(distance, limit, n)
     noise_mean, noise_sd = float(smooth[solvent].mean()), float(smooth[solvent].std())
     inside = distance <= limit
-    peak = float(np.percentile(smooth[inside], 99.5))
-    level = max(noise_mean + NOISE_SIGMAS * noise_sd, noise_mean + FRACTION_OF_PEAK * (peak - noise_mean))
-    core = _without_small_parts((smooth > level) & inside)
-    if not core.any():
-        return soft_sphere(n, max(limit - EDGE_PX, 1.0))
+    level = max(noise_mean + NOISE_SIGMAS * noise_sd, level_of_peak(smooth[inside], noise_mean))
+    return Core(without_small_parts((smooth > level) & inside), level, noise_mean, noise_sd)
+
+
+def level_of_peak(inside: FloatArray, solvent_mean: float) -> float:
+    """Return the density a tenth of the way from the solvent to the peak, of the voxels inside, (m,)."""
+    peak = float(np.percentile(inside, _PEAK_PERCENTILE))
+    return solvent_mean + FRACTION_OF_PEAK * (peak - solvent_mean)
+
+
+def limit_px(half_map: HalfMap, particle_diameter_angstrom: float | None) -> float:
+    """Return the radius beyond which no particle is looked for, px."""
+    limit = 0.5 * half_map.box
+    if particle_diameter_angstrom is not None:
+        limit = min(limit, 0.5 * particle_diameter_angstrom / half_map.pixel_size_angstrom)
+    return limit
+
+
+def gaussian_low_pass(
+    density: npt.NDArray[np.float32], resolution_angstrom: float, pixel_size_angstrom: float
+) -> npt.NDArray[np.float32]:
+    """Return a map under a Gaussian that leaves half of the amplitude at a resolution, (n, n, n)."""
+    sigma_px = resolution_angstrom * np.sqrt(2 * np.log(2)) / (2 * np.pi) / pixel_size_angstrom
+    smooth: npt.NDArray[np.float32] = scipy.ndimage.gaussian_filter(density, sigma_px)
+    return smooth
+
+
+def widened(core: npt.NDArray[np.bool_], extension_px: float, edge_px: float) -> npt.NDArray[np.float32]:
+    """Return the core filled, extended and with a soft edge; 0 outside the inscribed sphere, (n, n, n)."""
     filled = scipy.ndimage.binary_fill_holes(core)
     outside = scipy.ndimage.distance_transform_edt(~filled).astype(np.float32)
-    mask = _raised_cosine(outside - EXTENSION_ANGSTROM / pixel, EDGE_PX)
-    return np.where(distance <= 0.5 * n, mask, np.float32(0.0))
+    mask = _raised_cosine(outside - extension_px, edge_px)
+    n = len(core)
+    return np.where(radius_px(n) <= 0.5 * n, mask, np.float32(0.0))
 
 
-def _solvent(distance: FloatArray, limit: float, n: int) -> npt.NDArray[np.bool_]:
+def solvent_voxels(distance: FloatArray, limit: float, n: int) -> npt.NDArray[np.bool_]:
     """Return where no particle is, inside the inscribed sphere: beyond it RELION writes a constant."""
     outermost = distance <= 0.5 * n
     beyond = outermost & (distance > limit)
@@ -73,7 +129,8 @@ def _solvent(distance: FloatArray, limit: float, n: int) -> npt.NDArray[np.bool_
     return outermost & (distance > 0.9 * 0.5 * n)
 
 
-def _without_small_parts(core: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def without_small_parts(core: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the core without parts that hold less than a twentieth of the largest one's voxels."""
     labels, count = scipy.ndimage.label(core)
     if count < 2:
         return core

@@ -5,7 +5,7 @@ Matplotlib is imported when a picture is drawn, not before; no display is needed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ _LOCAL = {
 }
 _AXES = ("z", "y", "x")
 _COLOURS = "cool"  # from cyan, fine, to magenta, coarse: all equally bright, so that brightness is density alone
-_BRIGHTEST_PERCENTILE = 99.7
+BRIGHTEST_PERCENTILE = 99.7
 _DARKEST = 0.25  # of full brightness, so that a colour can be told where the density is low
 _DOTS_PER_INCH = 120
 
@@ -200,23 +200,36 @@ def _draw_histogram(axes: Axes, local: Local) -> None:
 
 def _draw_slices(area: Any, density: FloatArray, pixel_size_angstrom: float, local: Local | None) -> None:
     n = len(density)
-    panels = area.subplots(1, 3)
-    brightest = max(float(np.percentile(density, _BRIGHTEST_PERCENTILE)), 1e-30)
+    brightest = max(float(np.percentile(density, BRIGHTEST_PERCENTILE)), 1e-30)
     limits = (0.0, 1.0)
     if local is not None:
         low, high = np.percentile(local.known, [2, 98])
         limits = (float(low), float(max(high, low + 0.1)))
+    panels = slice_panels(area, n, pixel_size_angstrom, (n // 2,) * 3)
     half = n * pixel_size_angstrom / 2
     for axis, panel in enumerate(panels):
         middle = None if local is None else np.take(local.values, n // 2, axis)
         image = coloured_slice(np.take(density, n // 2, axis), middle, limits, brightest)
         panel.imshow(image, origin="lower", extent=(-half, half, -half, half), interpolation="nearest")
+    if local is not None:
+        _draw_colour_scale(area, panels, limits, local.label)
+
+
+def slice_panels(area: Any, n: int, pixel_size_angstrom: float, at: Sequence[int]) -> list[Axes]:
+    """Return three labelled panels side by side, for the slices across z, y and x at some voxels.
+
+    Parameters
+    ----------
+    area : a figure or part of one
+    at : the voxel of each slice; the origin is at voxel n // 2
+    """
+    panels: list[Axes] = list(area.subplots(1, 3))
+    for axis, panel in enumerate(panels):
         rows, columns = (name for name in _AXES if name != _AXES[axis])
         panel.set_xlabel(f"{columns}, Å")
         panel.set_ylabel(f"{rows}, Å")
-        panel.set_title(f"{_AXES[axis]} = 0 Å", fontsize="medium")
-    if local is not None:
-        _draw_colour_scale(area, panels, limits, local.label)
+        panel.set_title(f"{_AXES[axis]} = {(at[axis] - n // 2) * pixel_size_angstrom:.3g} Å", fontsize="medium")
+    return panels
 
 
 def _draw_colour_scale(area: Any, panels: Any, limits: tuple[float, float], label: str) -> None:

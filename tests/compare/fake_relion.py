@@ -23,6 +23,9 @@ def main(words: list[str]) -> int:
     given = dict(zip(words, [*words[1:], ""], strict=True))
     output, seed = Path(given["--o"]), int(given["--random_seed"])
     sys.stdout.write("FAKE RELION at work\n")
+    sys.stdout.write(f"WORDS {' '.join(words)}\n")
+    if "--no_such" in words:
+        sys.stdout.write("WARNING: Option --no_such\tis not a valid RELION argument\n")
     sys.stdout.flush()
     (output.parent / "run_it000_half1_model.star").touch()
     (output.parent / "run_it001_half1_model.star").touch()

@@ -1,0 +1,71 @@
+"""The arm to beat: RELION by itself, with the best options that it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from extrecon.compare.arms import RELIONS_OWN_PROGRAM
+from extrecon.compare.relion_words import CORRECTED_FSC
+
+Score = dict[str, Any]
+_RANKED_BY = "median_error_degrees"
+
+
+def arms_of(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
+    """Return the arms that have a score, in the order asked for."""
+    found = {score["arm"] for score in scores}
+    return [arm for arm in order if arm in found]
+
+
+def plain_arms(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
+    """Return the arms in which RELION's own program reconstructs, whatever options RELION has."""
+    return [arm for arm in arms_of(scores, order) if any(_is_plain(s) for s in scores if s["arm"] == arm)]
+
+
+def reference_arm(scores: Sequence[Score], order: Sequence[str]) -> str:
+    """Return the arm that the others are compared with: the strongest plain one, else the first of all.
+
+    The strongest has the smallest median angular error, in the mean over the seeds that all plain arms have.
+    """
+    plain = plain_arms(scores, order)
+    if not plain:
+        return arms_of(scores, order)[0]
+    errors = {arm: {s["seed"]: s[_RANKED_BY] for s in scores if s["arm"] == arm} for arm in plain}
+    common = set.intersection(*(set(found) for found in errors.values()))
+    means = {
+        arm: np.mean([error for seed, error in found.items() if seed in common or not common])
+        for arm, found in errors.items()
+    }
+    return min(plain, key=lambda arm: means[arm])
+
+
+def relion_options(scores: Sequence[Score], arm: str) -> list[str]:
+    """Return RELION's options that an arm alone has, paths shortened; runs of earlier versions have none."""
+    told: list[str] = next((score.get("relion_options", []) for score in scores if score["arm"] == arm), [])
+    return [Path(word).name if word.startswith("/") else word for word in told]
+
+
+def to_beat(scores: Sequence[Score], order: Sequence[str]) -> str:
+    """Return a sentence or two on the arm that the others are compared with."""
+    best, plain = reference_arm(scores, order), plain_arms(scores, order)
+    if not plain:
+        return (
+            f"Differences are to {best}: no arm is RELION by itself (--arm plain), which is what is to be beaten."
+        )
+    if len(plain) > 1:
+        return f"The arm to beat is {best}, of {len(plain)} plain ones that with the smallest angular errors."
+    if CORRECTED_FSC in relion_options(scores, best):
+        return f"The arm to beat is {best}, the only plain one."
+    return (
+        f"The arm to beat is {best}, the only plain one. RELION by itself can do better with a mask and "
+        f"{CORRECTED_FSC} (--make-mask)."
+    )
+
+
+def _is_plain(score: Score) -> bool:
+    command = score.get("provenance", {}).get("arm_command")  # all that runs of earlier versions tell
+    return bool(score.get("plain", command == RELIONS_OWN_PROGRAM))
