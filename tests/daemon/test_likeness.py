@@ -192,7 +192,7 @@ def test_the_shortest_idle_time_does_not_end_a_daemon_under_its_client(
 
 
 def test_too_little_memory_for_a_daemon_is_told_at_once(daemon: Daemon) -> None:
-    program = "import os; from extrecon.daemon import client; client.connect_or_start(os.environ)"
+    program = "import os; from extrecon.daemon import connect; connect.connect_or_start(os.environ)"
     change = limited(resource.RLIMIT_AS, 200_000_000)
     ran = subprocess.run(
         [sys.executable, "-c", program],
