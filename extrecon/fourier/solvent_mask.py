@@ -36,7 +36,8 @@ from extrecon.maps.half_map import FloatArray, HalfMap
 HALVES_LOW_PASS_ANGSTROM = 10.0
 HALVES_EXTENSION_ANGSTROM = 0.0
 """The soft edge begins at the core, which filters have already widened. RELION's refinement of 1000 simulated
-particles (185 kDa, --solvent_correct_fsc) ended 0.17° better under such a mask than with 4 Å more."""
+particles (185 kDa, one seed, --solvent_correct_fsc) ended 2.23° off under a mask drawn so from the truth,
+and 2.38° off under one from a 15 Å map with 4 Å more."""
 FALSE_DISCOVERY_RATE = 0.01
 EDGE_RESOLUTIONS = 1.25
 """Width of the soft edge in units of the resolution. With half of it the phase-randomised FSC under the mask rose
