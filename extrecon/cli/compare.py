@@ -20,6 +20,7 @@ from extrecon.system.processes import ignore_stopping_signals, name_of_signal, s
 if TYPE_CHECKING:
     from extrecon.compare.engines import Engine, Outcome
     from extrecon.compare.runs import Run
+    from extrecon.compare.session import Result
 
 _SIGNAL_EXIT_BASE = 128
 
@@ -83,12 +84,10 @@ def command(
     strongest plain one seed by seed. The warm daemon stays off, so that each run pays for its own calls.
     """
     from extrecon.compare.arms import read_arms
-    from extrecon.compare.baseline import to_beat
     from extrecon.compare.dataset import read_data_set
     from extrecon.compare.made_mask import with_made_mask
     from extrecon.compare.recipe import Recipe
     from extrecon.compare.relion_words import for_all_arms, with_relion_words
-    from extrecon.compare.report import rows, warnings
     from extrecon.compare.runs import plan_runs
     from extrecon.compare.session import compare
 
@@ -119,16 +118,24 @@ def command(
             on_outcome=on_outcome,
             tick=tick,
         )
-    if result.scores:
-        names = [each.name for each in arms]
-        headings, *lines = rows(result.scores, names)
-        _show_table(headings, lines)
-        console.print(to_beat(result.scores, names), highlight=False, markup=False, soft_wrap=True)
-        for warning in warnings(result.scores):
-            console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-        console.print(f"{folder}: {', '.join(path.name for path in result.files)}", highlight=False, soft_wrap=True)
+    _tell(result, [each.name for each in arms], folder)
     if result.failures:
         raise RefinementError(f"{len(result.failures)} of {len(runs)} runs failed; see above.")
+
+
+def _tell(result: Result, names: list[str], folder: Path) -> None:
+    """Show the table, the arm to beat, and what the user should know."""
+    from extrecon.compare.baseline import to_beat
+    from extrecon.compare.report import rows, warnings
+
+    if not result.scores:
+        return
+    headings, *lines = rows(result.scores, names)
+    _show_table(headings, lines)
+    console.print(to_beat(result.scores, names), highlight=False, markup=False, soft_wrap=True)
+    for warning in warnings(result.scores):
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{folder}: {', '.join(path.name for path in result.files)}", highlight=False, soft_wrap=True)
 
 
 def _seeds(text: str) -> list[int]:

@@ -20,7 +20,6 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 import extrecon
-from extrecon.daemon.board import PLACES, Board
 from extrecon.daemon.connect import identity
 from extrecon.daemon.idleness import Idleness
 from extrecon.daemon.job import Job
@@ -31,6 +30,7 @@ from extrecon.daemon.place import Place
 from extrecon.daemon.protocol import Channel, Message
 from extrecon.daemon.runner import label_of, run
 from extrecon.daemon.signals import default_signals
+from extrecon.daemon.turns import PLACES, Board
 from extrecon.system.limits import privileges
 from extrecon.system.processes import die_with_parent, name_of_signal, name_this_process, start_time
 

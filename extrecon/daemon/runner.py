@@ -14,8 +14,8 @@ from typing import Any
 from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.request import Request
 from extrecon.call.supervisor import work
-from extrecon.daemon.board import ASIDE, LONGEST_STAGE, PLAIN_MAP, REGULARIZER, Board, Work, fraction_of
 from extrecon.daemon.protocol import Channel, Message
+from extrecon.daemon.turns import ASIDE, LONGEST_STAGE, PLAIN_MAP, REGULARIZER, Board, Work, fraction_of
 from extrecon.errors import RegularizerError
 from extrecon.record import record_path
 from extrecon.relion.names import parse_job_name

@@ -20,7 +20,8 @@ import pytest
 
 from extrecon.daemon import board as board_module
 from extrecon.daemon import client, connect, runner
-from extrecon.daemon.board import (
+from extrecon.daemon.protocol import Channel
+from extrecon.daemon.turns import (
     LONGEST_STAGE,
     REGULARIZER,
     WAITS,
@@ -30,7 +31,6 @@ from extrecon.daemon.board import (
     fraction_of,
     who_is_in_the_way,
 )
-from extrecon.daemon.protocol import Channel
 from extrecon.system.processes import is_stopped, start_time
 from tests.daemon.conftest import Daemon, call, finish, is_gone, record, start_hook, wait_for
 from tests.daemon.test_faults import client_options

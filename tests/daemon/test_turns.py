@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from extrecon.daemon.board import BYTES_PER_WEIGHT_BYTE, Work
 from extrecon.daemon.job import Job
 from extrecon.daemon.runner import label_of
+from extrecon.daemon.turns import BYTES_PER_WEIGHT_BYTE, Work
 
 STAR = "run_it005_half2_class001_external_reconstruct.star"
 
