@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extrecon.daemon import board as board_module
-from extrecon.daemon import client, connect, runner
+from extrecon.daemon import client, connect, runner, turns
 from extrecon.daemon.protocol import Channel
 from extrecon.daemon.turns import (
     LONGEST_STAGE,
@@ -330,7 +329,7 @@ def test_eight_classes_at_once_wait_for_one_another_and_for_memory(monkeypatch: 
     board, jobs = Board(), [work_of(number, threads=4, memory_bytes=10) for number in range(8)]
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     available = 25
-    monkeypatch.setattr(board_module, "_available_memory", lambda: available)
+    monkeypatch.setattr(turns, "_available_memory", lambda: available)
 
     def started() -> int:
         for place, job in enumerate(jobs):
