@@ -20,6 +20,7 @@ from extrecon_regularizers.localdeblur.deblur import DeblurSettings, bank_for, d
 from extrecon_regularizers.localdeblur.external import usable_resolution
 from extrecon_regularizers.localdeblur.paper import deblur_paper
 from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
+from tests.regularizers.xmipp_case import XmippCase
 
 Volume = npt.NDArray[np.float64]
 
@@ -93,12 +94,10 @@ def distance(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     return float(np.linalg.norm(a.astype(np.float64) - b) / np.linalg.norm(b))
 
 
-def test_agrees_with_the_reference_program(shared_fixtures: Path) -> None:
-    folder = shared_fixtures / "xmipp-b64"
-    half_map = read_map(folder / "full.mrc")
-    resolution = read_map(folder / "monores" / "monoresResolutionMap.mrc").density
-    result = LocalDeblur().regularize(half_map, context(local_resolution=resolution))
-    assert distance(result.density, read_map(folder / "localdeblur" / "sharp.mrc").density) < 1e-6
+def test_agrees_with_the_reference_program() -> None:
+    case = XmippCase()
+    result = LocalDeblur().regularize(case.half_map, context(local_resolution=case.resolution))
+    assert distance(result.density[case.planes], case.sharp) < 1e-6
     assert result.facts["lambda"] == pytest.approx(4.697932, rel=1e-6)
     assert result.facts["rounds"] == 8
     assert result.maps["local_resolution"] is not None

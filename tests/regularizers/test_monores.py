@@ -20,6 +20,7 @@ from extrecon.settings import Setting, read_settings
 from extrecon_regularizers.localdeblur.method import MonoRes, automatic_worst
 from extrecon_regularizers.localdeblur.monores import MonoResSettings, label_voxels, local_resolution, sweep_levels
 from extrecon_regularizers.localdeblur.noise import noise_level, sorted_value
+from tests.regularizers.xmipp_case import XmippCase
 
 Volume = npt.NDArray[np.float64]
 
@@ -112,21 +113,32 @@ def ball(box: int, pixel: float, seed: int = 0) -> tuple[Volume, Volume]:
     return volume.astype(np.float32).astype(np.float64), inside.astype(np.float64)
 
 
-@pytest.mark.parametrize("halves", [False, True])
-def test_agrees_with_the_reference_program(halves: bool, shared_fixtures: Path) -> None:
+AS_GIVEN_TO_XMIPP: dict[str, Setting] = {
+    "variant": "xmipp",
+    "min-resolution": 4.0,
+    "max-resolution": 20.0,
+    "step": 0.25,
+}
+
+
+def test_agrees_with_the_reference_program() -> None:
+    case = XmippCase()
+    result = MonoRes().estimate(case.half_map, context(AS_GIVEN_TO_XMIPP, mask=case.mask))
+    assert np.mean(np.abs(result.resolution_angstrom - case.resolution) > 1e-3) == 0.0
+    np.testing.assert_array_equal(result.maps["refined_mask"], case.refined_mask)
+    kept = MonoRes().estimate(case.half_map, context(AS_GIVEN_TO_XMIPP | {"variant": "standard"}, mask=case.mask))
+    assert case.resolution[case.resolution > 0].min() > 4.2
+    assert kept.resolution_angstrom[kept.resolution_angstrom > 0].min() == pytest.approx(4.0)
+
+
+def test_agrees_with_the_reference_program_on_two_halves(shared_fixtures: Path) -> None:
     folder = shared_fixtures / "xmipp-b64"
-    given: dict[str, Setting] = {"variant": "xmipp", "min-resolution": 4.0, "max-resolution": 20.0, "step": 0.25}
-    mask = read_map(folder / "mask.mrc").density
-    first = read_map(folder / ("half1.mrc" if halves else "full.mrc"))
-    other = read_map(folder / "half2.mrc") if halves else None
-    result = MonoRes().estimate(first, context(given, mask=mask, other_half=other))
-    outputs = folder / ("monores-half" if halves else "monores")
+    first, other, mask = (read_map(folder / f"{name}.mrc") for name in ("half1", "half2", "mask"))
+    result = MonoRes().estimate(first, context(AS_GIVEN_TO_XMIPP, mask=mask.density, other_half=other))
+    outputs = folder / "monores-half"
     expected = read_map(outputs / "monoresResolutionMap.mrc").density
     assert np.mean(np.abs(result.resolution_angstrom - expected) > 1e-3) == 0.0
     np.testing.assert_array_equal(result.maps["refined_mask"], read_map(outputs / "refinedMask.mrc").density)
-    kept = MonoRes().estimate(first, context(given | {"variant": "standard"}, mask=mask, other_half=other))
-    assert expected[expected > 0].min() > 4.2
-    assert kept.resolution_angstrom[kept.resolution_angstrom > 0].min() == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize(
