@@ -13,12 +13,11 @@ CASE = Path(__file__).parent / "data" / "xmipp_case.npz"
 
 
 class XmippCase:
-    """A map of three regions in noise, 64 voxels wide, and the reference programs' answers.
+    """A simulated map in noise, 64 voxels wide, and the reference programs' answers.
 
     Attributes
     ----------
-    half_map : what was given to xmipp_resolution_monogenic_signal (4 to 20 Å, step 0.25) and
-        xmipp_volume_local_sharpening
+    half_map : what was given to MonoRes (4 to 20 Å, step 0.25) and, with its answer, to LocalDeblur
     mask, refined_mask : given to MonoRes, and what it left of it
     resolution : MonoRes' answer, Å
     planes, sharp : planes along z, and LocalDeblur's map there
