@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from extrecon_regularizers.deepres.method import DeepRes
 from extrecon_regularizers.deepres.network import ResolutionNetwork, count_weights, from_unit, to_unit
 from extrecon_regularizers.deepres.weights import load
 from extrecon_regularizers.deepres.windows import Inputs, look_at
+from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 from training.deepres_network import TrainedNetwork
 from training.deepres_samples import Look, raised_cosine
 from training.sources import EVALUATION, RELATIVES, VALIDATION
@@ -200,3 +202,16 @@ def test_no_evaluation_or_validation_structure_was_trained_on() -> None:
     assert not used & set(trained_on["left_out"])
     left_out_before = json.loads((folder() / "denoiser_training_set.json").read_text())["left_out"]
     assert used & set(left_out_before) <= set(trained_on["rna_alone"])
+
+
+def test_localdeblur_can_be_guided_by_it(map_5: Volume) -> None:
+    noise = np.random.default_rng(3).normal(0, 0.1 * map_5.std(), map_5.shape).astype(np.float32)
+    given: dict[str, Setting] = {"local-resolution": "deepres", "rounds": 2}
+    settings = settings_for(LocalDeblur.parameters, given, "localdeblur")
+    context = Context(settings, mask=MASK, compute=cpu(1))
+    done = LocalDeblur().regularize(HalfMap(map_5 + noise, 1.0), context)
+    assert done.facts["local_resolution"] == "deepres"
+    assert done.facts["deepres"]["weights_sha256"] == load().sha256
+    assert np.isfinite(done.density).all()
+    with pytest.raises(RegularizerError, match="outside refinement"):
+        LocalDeblur().regularize(HalfMap(map_5, 1.0), replace(context, inside_refinement=True))

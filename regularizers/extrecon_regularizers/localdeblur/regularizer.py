@@ -12,7 +12,16 @@ from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
-from extrecon.regularizer import Context, Parameter, Regularized, Regularizer
+from extrecon.regularizer import (
+    LOCAL_RESOLUTION_GROUP,
+    Context,
+    LocalResolutionMethod,
+    Parameter,
+    Regularized,
+    Regularizer,
+    load,
+    settings_for,
+)
 from extrecon_regularizers.blend import BLEND, blended, flattened, weights_from_fsc
 from extrecon_regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
 from extrecon_regularizers.localdeblur.external import usable_resolution
@@ -74,6 +83,12 @@ class LocalDeblur(Regularizer):
             minimum=0.5,
             maximum=0.9999,
         ),
+        Parameter(
+            "local-resolution",
+            "monores",
+            "The installed method that measures local resolution where no map of it is given; any but monores "
+            "works with its own defaults, and outside refinement only.",
+        ),
         BLEND,
         Parameter(
             "solvent",
@@ -124,6 +139,8 @@ def _resolution(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[s
             "LocalDeblur needs to tell the particle from the solvent: give --mask, or a --local-resolution map."
         )
     given = context.settings
+    if given["local-resolution"] != "monores":
+        return _told_by(str(given["local-resolution"]), half_map, context)
     settings = MonoResSettings(
         worst_angstrom=float(given["max-resolution"]) or automatic_worst(half_map, context),
         finest_angstrom=float(given["min-resolution"]),
@@ -138,6 +155,22 @@ def _resolution(half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[s
         _check_standing_out(sweep, half_map, context)
     facts = {"local_resolution": "monores", "monores": sweep_facts(sweep, settings)}
     return sweep.resolution_angstrom.astype(np.float32), facts, sweep_warnings(sweep)
+
+
+def _told_by(name: str, half_map: HalfMap, context: Context) -> tuple[FloatArray, dict[str, Any], list[str]]:
+    """Return what another local-resolution method tells, with that method's own defaults.
+
+    Raises
+    ------
+    RegularizerError : inside refinement, where no such method has been measured; or no such method.
+    """
+    if context.inside_refinement:
+        raise RegularizerError(f"local-resolution={name} is for maps outside refinement; leave it at monores.")
+    method: LocalResolutionMethod = load(name, LOCAL_RESOLUTION_GROUP)
+    settings = settings_for(method.parameters, {}, f"The method {name}")
+    told = method.estimate(half_map, replace(context, settings=settings, other_half=None))
+    resolution = np.asarray(told.resolution_angstrom, dtype=np.float32)
+    return resolution, {"local_resolution": name, name: dict(told.facts)}, list(told.warnings)
 
 
 def _check_standing_out(sweep: Sweep, half_map: HalfMap, context: Context) -> None:
