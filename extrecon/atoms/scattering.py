@@ -89,6 +89,7 @@ def scattering_map(found: gemmi.Structure, box: int, pixel_size: float, fine: in
     calculator.grid.setup_from(found)
     calculator.grid.set_size(box * fine, box * fine, box * fine)
     calculator.set_refmac_compatible_blur(found[0])
+    calculator.d_min = 0.0  # else gemmi lays the atoms on a grid of its own size, with no factor but 2, 3 and 5
     calculator.put_model_density_on_grid(found[0])
     laid = np.asarray(calculator.grid.array, dtype=np.float64).transpose(2, 1, 0)
     spectrum = np.fft.fftshift(np.fft.fftn(laid))

@@ -47,20 +47,31 @@ def load(given: str = "") -> Loaded:
     ------
     RegularizerError : no such file, not the weights that were shipped, or not weights of this network.
     """
-    path = Path(given) if given else folder() / SHIPPED
+    content, digest, path = read_weights(given, SHIPPED, SHIPPED_SHA256, _HINT)
+    return Loaded(_network(content, path), digest, path)
+
+
+def read_weights(given: str, shipped: str, shipped_sha256: str, hint: str) -> tuple[bytes, str, Path]:
+    """Return a weights file's content, its sha256 and where it lies: a file of one's own, or a shipped one.
+
+    Raises
+    ------
+    RegularizerError : no such file, or a shipped one that is not what was shipped.
+    """
+    path = Path(given) if given else folder() / shipped
     try:
         content = path.read_bytes()
     except OSError as error:
         raise RegularizerError(
-            f"{path.absolute()}: the weights cannot be read: {error.strerror}. {_HINT}"
+            f"{path.absolute()}: the weights cannot be read: {error.strerror}. {hint}"
         ) from error
     digest = hashlib.sha256(content).hexdigest()
-    if not given and digest != SHIPPED_SHA256:
+    if not given and digest != shipped_sha256:
         raise RegularizerError(
-            f"{path} has the sha256 {digest}, but the shipped weights have {SHIPPED_SHA256}. Install extrecon "
+            f"{path} has the sha256 {digest}, but the shipped weights have {shipped_sha256}. Install extrecon "
             "again, or name weights of your own with --set weights=PATH."
         )
-    return Loaded(_network(content, path), digest, path)
+    return content, digest, path
 
 
 def _network(content: bytes, path: Path) -> Denoiser:
@@ -72,7 +83,7 @@ def _network(content: bytes, path: Path) -> Denoiser:
 
     try:
         tensors = tensors_of(content)
-        widths = tuple(int(word) for word in _metadata(content)["widths"].split())
+        widths = tuple(int(word) for word in metadata(content)["widths"].split())
         network = Denoiser(widths)  # type: ignore[arg-type]
         network.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
@@ -81,7 +92,7 @@ def _network(content: bytes, path: Path) -> Denoiser:
     return network.eval().to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
 
 
-def _metadata(content: bytes) -> dict[str, str]:
+def metadata(content: bytes) -> dict[str, str]:
     """Return a safetensors file's own words: its header is JSON after eight bytes that tell its length."""
     length = int.from_bytes(content[:8], "little")
     found: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]

@@ -11,7 +11,15 @@ from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
-from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
+from extrecon.regularizer import (
+    LOCAL_RESOLUTION_GROUP,
+    Context,
+    LocalResolutionMethod,
+    Regularized,
+    Regularizer,
+    Treatment,
+    load,
+)
 from extrecon.settings import setting
 from extrecon_regularizers.localdeblur.deblur import Deblurred, DeblurSettings, bank_for, deblur_xmipp
 from extrecon_regularizers.localdeblur.external import usable_resolution
@@ -55,6 +63,11 @@ class LocalDeblurSettings:
     min_resolution: float = setting(0.0, "Finest local resolution measured; 0 for Nyquist.", unit="Å", minimum=0.0)
     significance: float = setting(
         0.95, "Fraction of the solvent's noise that local resolution must exceed.", minimum=0.5, maximum=0.9999
+    )
+    local_resolution: str = setting(
+        "monores",
+        "The installed method that measures local resolution where no map of it is given; any but monores "
+        "works with its own defaults, and outside refinement only.",
     )
 
 
@@ -113,6 +126,8 @@ def _resolution(
             "LocalDeblur needs to tell the particle from the solvent: give --mask, or a --local-resolution map."
         )
     given = context.settings
+    if given.local_resolution != "monores":
+        return _told_by(given.local_resolution, half_map, context)
     settings = MonoResSettings(
         worst_angstrom=given.max_resolution or automatic_worst(half_map, context),
         finest_angstrom=given.min_resolution,
@@ -127,6 +142,24 @@ def _resolution(
         _check_standing_out(sweep, half_map, context)
     facts = {"local_resolution": "monores", "monores": sweep_facts(sweep, settings)}
     return sweep.resolution_angstrom.astype(np.float32), facts, sweep_warnings(sweep)
+
+
+def _told_by(
+    name: str, half_map: HalfMap, context: Context[LocalDeblurSettings]
+) -> tuple[FloatArray, dict[str, Any], list[str]]:
+    """Return what another local-resolution method tells, with that method's own defaults.
+
+    Raises
+    ------
+    RegularizerError : inside refinement, where no such method has been measured; or no such method.
+    """
+    if context.inside_refinement:
+        raise RegularizerError(f"local-resolution={name} is for maps outside refinement; leave it at monores.")
+    method: LocalResolutionMethod = load(name, LOCAL_RESOLUTION_GROUP)
+    known: Context = replace(context, settings=method.settings_type(), other_half=None)
+    told = method.estimate(half_map, known)
+    resolution = np.asarray(told.resolution_angstrom, dtype=np.float32)
+    return resolution, {"local_resolution": name, name: dict(told.facts)}, list(told.warnings)
 
 
 def _check_standing_out(sweep: Sweep, half_map: HalfMap, context: Context[LocalDeblurSettings]) -> None:

@@ -1,0 +1,127 @@
+"""The maps that DeepRes is trained on: cubes of 64 Å, in random directions, of structures at rest.
+
+A cube is made once, without B factors, at 0.5 Å a voxel (128³, half precision) and at 1.0 Å (64³). Proteins are
+those that the denoiser is trained on, whose likeness to structures kept for evaluation has been looked at. Nucleic
+acids come from protein-DNA complexes of the PDB, and from the RNA of 3JB9.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+from structures import scattering_map
+
+from extrecon.atoms.scattering import read_structure
+from extrecon_regularizers.cnn.resample import resampled
+from training.particles import Particle, from_structure, laid_out
+from training.similarity import Aligner, sequences
+from training.sources import EVALUATION, RELATIVES, VALIDATION
+
+EDGE_ANGSTROM = 64.0
+FINE_VOXEL, COARSE_VOXEL = 0.5, 1.0
+_MARGIN_ANGSTROM = 2.0
+_SMALLEST = 400  # atoms in a cube
+_BONDED_ANGSTROM = 2.0  # what the cube's faces have cut off from all its neighbours is left out
+_MOST_CUBES = 4
+_ATOMS_A_CUBE = 6000
+
+# Protein-DNA complexes (van Dijk and Bonvin 2008, the protein-DNA docking benchmark).
+_NUCLEIC = (
+    "1A74 1AZP 1B3T 1BDT 1BY4 1CMA 1DDN 1DFM 1DIZ 1EA4 1EMH 1EYU 1F4K 1FOK 1G9Z 1H9T",
+    "1HJC 1JJ4 1JT0 1K79 1KC6 1KSY 1MNN 1O3T 1PT3 1QNE 1QRV 1R4O 1RPE 1RVA 1TRO 1VAS",
+    "1VRR 1W0T 1Z63 1Z9C 1ZME 1ZS4 2C5R 2FIO 2FL3 2IRF 2OAA 3BAM 3CRO 4KTQ 7MHT",
+)
+NUCLEIC = tuple(" ".join(_NUCLEIC).split())
+RNA = "3JB9"
+_PDB = "https://files.rcsb.org/download/{}.cif"
+
+
+def fetched(entry: str, folder: Path) -> gemmi.Structure:
+    """Return a PDB entry without its waters, out of ``folder``, or fetched into it."""
+    for suffix in ("pdb", "cif"):
+        if (folder / f"{entry}.{suffix}").exists():
+            return read_structure(folder / f"{entry}.{suffix}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{entry}.cif"
+    with urllib.request.urlopen(_PDB.format(entry), timeout=60) as answer:
+        path.write_bytes(answer.read())
+    return read_structure(path)
+
+
+def nucleic_entries(folder: Path, kept_away: set[str]) -> Iterator[tuple[str, Particle]]:
+    """Yield protein-DNA complexes but those that hold a protein like one of ``kept_away``."""
+    aligner = Aligner()
+    for entry in NUCLEIC:
+        if entry in {*EVALUATION, *RELATIVES, *VALIDATION}:
+            continue
+        found = fetched(entry, folder)
+        if not any(aligner.is_like_any(sequence, kept_away) for sequence in sequences(found)):
+            yield entry, from_structure(found)
+
+
+def only_nucleic(found: gemmi.Structure) -> Particle:
+    """Return the nucleotides of a structure and nothing else."""
+    kept = [
+        (atom.element.name, atom.pos.tolist())
+        for chain in found[0]
+        for residue in chain
+        if gemmi.find_tabulated_residue(residue.name).is_nucleic_acid()
+        for atom in residue
+    ]
+    return Particle([element for element, _ in kept], np.array([place for _, place in kept]))
+
+
+def make_cubes(entry: str, particle: Particle, folder: Path, count: int = 0) -> int:
+    """Write the cubes of a particle that do not exist yet, ``count`` or by its size; return how many there are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = count or int(np.clip(round(len(particle.places) / _ATOMS_A_CUBE), 1, _MOST_CUBES))
+    written = 0
+    for number in range(count):
+        path = folder / f"{entry}_{number}.npy"
+        if not path.exists():
+            rng = np.random.default_rng([int.from_bytes(entry.encode(), "big"), number])
+            fine = cube(particle, rng, whole=count == 1)
+            if fine is None:
+                continue
+            coarse = resampled(fine, int(EDGE_ANGSTROM / COARSE_VOXEL))
+            np.save(folder / f"{entry}_{number}_coarse.npy", coarse.astype(np.float16))
+            temporary = folder / f".{entry}_{number}.npy"
+            np.save(temporary, fine)
+            temporary.rename(path)
+        written += 1
+    return written
+
+
+def cube(particle: Particle, rng: np.random.Generator, *, whole: bool) -> npt.NDArray[np.float16] | None:
+    """Return a map of what lies in a cube about some atom, or about the middle, turned at random; Å⁻²."""
+    middle = particle.places.mean(axis=0) if whole else particle.places[rng.integers(len(particle.places))]
+    turned = Rotation.random(random_state=rng).apply(particle.places - middle)
+    reach = EDGE_ANGSTROM / 2 - _MARGIN_ANGSTROM
+    inside = np.flatnonzero((np.abs(turned) < reach).all(axis=1))
+    if len(inside) < _SMALLEST:
+        return None
+    alone = np.asarray(cKDTree(turned[inside]).query(turned[inside], k=2)[0])[:, 1] >= _BONDED_ANGSTROM
+    inside = inside[~alone]
+    elements = [particle.elements[i] for i in inside]
+    return rest_map(elements, turned[inside] + EDGE_ANGSTROM / 2, FINE_VOXEL, int(EDGE_ANGSTROM / FINE_VOXEL))
+
+
+def rest_map(
+    elements: list[str], places: npt.NDArray[np.float64], pixel_size: float, box: int
+) -> npt.NDArray[np.float16]:
+    """Return the electron-scattering map, Å⁻², of atoms that do not move.
+
+    They are laid on voxels of 0.5 Å, which keeps what is coarser than 1.4 Å free of folding.
+    """
+    found = laid_out(elements, np.zeros(len(elements)), places)
+    edge = box * pixel_size
+    found.cell = gemmi.UnitCell(edge, edge, edge, 90, 90, 90)
+    found.spacegroup_hm = "P 1"
+    return scattering_map(found, box, pixel_size, fine=max(round(pixel_size / FINE_VOXEL), 1)).astype(np.float16)

@@ -1,0 +1,286 @@
+"""What DeepRes learns from: maps of many looks, and for each voxel the resolution that it looks like.
+
+The label. A molecule at rest, low-passed to R by a raised cosine of 0.02 per voxel, looks like R: that is the
+definition of Ramírez-Aportela et al. (2019). A map whose Fourier components are weighted otherwise, by a B factor,
+a sharpening or a soft fall, looks like the low-passed map whose squared gradient is the same part of its variance:
+whose mean squared frequency, weighted by power, is the same. Power is here that of carbon atoms placed at random.
+Blurred maps so look coarser, oversharpened ones finer than where they end. Only the molecule's own components
+count; noise, and components whose phases are random, do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from extrecon_regularizers.deepres.network import COARSEST_VOXELS, FINEST_VOXELS
+from extrecon_regularizers.deepres.windows import Inputs, look_at
+
+Array = npt.NDArray[np.float32]
+Curve = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Spectrum = npt.NDArray[np.complexfloating]
+
+BOX, CROP = 64, 48
+EDGE = 0.02
+"""Width of the raised cosine, cycles a voxel."""
+
+VOXELS_ANGSTROM = (1.0, 0.5)
+RANGES_ANGSTROM = {1.0: (2.3, 13.6), 0.5: (1.45, 6.4)}
+_SHARE_COARSE = 0.65
+_FREQUENCY = np.linspace(0.0, 0.5, 501)
+_RIM = 4
+_POOL, _CROPS_OF_A_MAP = 32, 2
+_SUPPORT_ANGSTROM = 2.0
+_SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, has 0.08 to 0.15
+_LEAST_SUPPORT = 0.04
+_STRONGEST_SHARPENING = 3.0
+_MOST_AMPLIFIED = 5.0  # logarithm; noise at Nyquist, by a sharpening that is meant for a coarse map
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the network is shown; (m, m, m) resolution in voxels, and weight, 0 where not counted; voxel, Å."""
+
+    inputs: Inputs
+    voxels: Array
+    weight: Array
+    voxel_angstrom: float
+
+
+class Look:
+    """The resolution that a radial gain looks like, on voxels of one size."""
+
+    def __init__(self, voxel_angstrom: float) -> None:
+        carbon = gemmi.Element("C").c4322
+        stol2 = (_FREQUENCY / voxel_angstrom / 2) ** 2
+        self._power = np.array([carbon.calculate_sf(x) for x in stol2]) ** 2 * _FREQUENCY**2
+        self._resolutions = 1.0 / np.linspace(1 / 24.0, 1 / FINEST_VOXELS, 600)
+        self._moments = np.array([self._moment(raised_cosine(r)) for r in self._resolutions])
+
+    def _moment(self, gain: Curve) -> float:
+        weight = gain**2 * self._power
+        return float((weight * _FREQUENCY**2).sum() / weight.sum())
+
+    def of(self, gain: Curve) -> float:
+        """Return the resolution in voxels of a gain at `_FREQUENCY`, within what the network can tell."""
+        found = 1.0 / np.interp(self._moment(gain), self._moments, 1.0 / self._resolutions)
+        return float(np.clip(found, FINEST_VOXELS, COARSEST_VOXELS))
+
+
+def raised_cosine(resolution_voxels: float, width: float = EDGE) -> Curve:
+    """Return a low-pass that is 1 up to the resolution and 0 from ``width`` beyond it, at `_FREQUENCY`."""
+    return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip((_FREQUENCY - 1 / resolution_voxels) / width, 0.0, 1.0)))
+
+
+class Samples:
+    """Samples without end from a folder of maps, each degraded anew."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self._folder = folder
+        self._rng = np.random.default_rng(seed)
+        self._looks = {voxel: Look(voxel) for voxel in VOXELS_ANGSTROM}
+        full, half = scipy.fft.fftfreq(BOX), scipy.fft.rfftfreq(BOX)
+        self._radius = np.sqrt(full[:, None, None] ** 2 + full[:, None] ** 2 + half**2).astype(np.float32)
+        self._index = np.minimum(np.rint(self._radius * 1000), 500).astype(np.int16)
+        self._paths: list[Path] = []
+        self._drawn = 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield crops out of a pool: each degraded map gives two, which come at different times."""
+        pool: list[Sample] = []
+        while True:
+            while len(pool) < _POOL:
+                pool += self._degraded()
+            yield pool.pop(int(self._rng.integers(len(pool))))
+
+    def _degraded(self) -> list[Sample]:
+        """Return crops of a map; none where too little of it is molecule."""
+        if self._drawn % 200 == 0:
+            self._paths = sorted(self._folder.glob("[!.]*[0-9].npy"))
+        self._drawn += 1
+        rng = self._rng
+        voxel = 1.0 if rng.random() < _SHARE_COARSE else 0.5
+        truth = self._block(voxel)
+        spectrum = scipy.fft.rfftn(truth)
+        support = self._smooth(spectrum, _SUPPORT_ANGSTROM / voxel) > _SUPPORT_LEVEL
+        if support.mean() < _LEAST_SUPPORT:
+            return []
+        gains, b = self._gains(voxel)
+        signal, label = self._mixed(truth, spectrum, gains, voxel)
+        deviation = float(signal[support].std())
+        density = signal + self._noise(spectrum, gains[0], deviation, b / voxel**2)
+        density = self._surrounded(density, support, deviation, voxel)
+        if not np.isfinite(density).all():
+            return []
+        weight = support.astype(np.float32)
+        inputs = look_at(density)
+        return [self._cut(inputs, label, weight, voxel) for _ in range(_CROPS_OF_A_MAP)]
+
+    def _block(self, voxel: float) -> Array:
+        """Return 64³ voxels of some map, turned or mirrored in one of the 48 ways that keep the grid."""
+        rng = self._rng
+        path = self._paths[rng.integers(len(self._paths))]
+        if voxel == 1.0:
+            block = np.load(path.with_name(f"{path.stem}_coarse.npy"))
+        else:
+            whole = np.load(path, mmap_mode="r")
+            middle = (len(whole) - BOX) // 2
+            corner = middle + rng.integers(-middle // 2, middle // 2 + 1, 3)
+            block = whole[tuple(slice(start, start + BOX) for start in corner)]
+        block = block.transpose(rng.permutation(3))
+        flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
+        return np.ascontiguousarray(np.flip(block, flips), dtype=np.float32)
+
+    def _gains(self, voxel: float) -> tuple[list[tuple[Curve, float]], float]:
+        """Return one to four radial gains with the resolution in voxels that each looks like, and the B factor."""
+        rng = self._rng
+        low, high = (edge / voxel for edge in RANGES_ANGSTROM[voxel])
+        count = int(rng.choice([1, 2, 4], p=[0.5, 0.3, 0.2]))
+        drawn = [self._resolution(low, high) for _ in range(min(count, 2))]
+        if count == 4:
+            drawn = list(1.0 / np.linspace(1 / drawn[0], 1 / drawn[1], 4))
+        b = self._b_factor(min(drawn) * voxel) if rng.random() < 0.55 else 0.0
+        width = EDGE if rng.random() < 0.7 else float(rng.uniform(0.01, 0.08))
+        found = []
+        for resolution in drawn:
+            begins = max(1 / resolution - max(width - EDGE, 0.0) / 2, 0.03)
+            gain = raised_cosine(1 / begins, width)
+            gain = gain * np.exp(np.minimum(-b * (_FREQUENCY / voxel) ** 2 / 4, _MOST_AMPLIFIED))
+            found.append((gain, self._looks[voxel].of(gain)))
+        return found, b
+
+    def _resolution(self, low: float, high: float) -> float:
+        """Draw a resolution: half of them evenly over it, half over its logarithm."""
+        rng = self._rng
+        even = rng.uniform(low, high)
+        return float(even if rng.random() < 0.5 else np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    def _b_factor(self, finest_angstrom: float) -> float:
+        """Draw a B factor, Å²: of any size, or so that it changes the finest components by a given measure."""
+        rng = self._rng
+        unit = 4 * finest_angstrom**2
+        b = rng.uniform(-110.0, 250.0) if rng.random() < 0.5 else unit * rng.uniform(-1.5, 3.5)
+        return float(max(b, -_STRONGEST_SHARPENING * unit))
+
+    def _mixed(
+        self, truth: Array, spectrum: Spectrum, gains: list[tuple[Curve, float]], voxel: float
+    ) -> tuple[Array, Array]:
+        """Return the signal and its label: regions each with a gain of its own, abrupt or gradual."""
+        rng = self._rng
+        if len(gains) == 1:
+            return self._filtered(spectrum, gains[0][0]), np.full_like(truth, gains[0][1])
+        field = self._field(rng.uniform(8.0, 22.0) / voxel)
+        if len(gains) == 2:
+            first = (field > rng.normal(0.0, 0.4)).astype(np.float32)
+            one = self._filtered(scipy.fft.rfftn(truth * first), gains[0][0])
+            other = self._filtered(scipy.fft.rfftn(truth * (1 - first)), gains[1][0])
+            return one + other, np.where(first > 0.5, *(np.float32(told) for _, told in gains))
+        place = np.clip(1.5 + 1.2 * field, 0.0, 2.999)
+        signal, frequency = np.zeros_like(truth), np.zeros_like(truth)
+        for number, (gain, told) in enumerate(gains):
+            share = np.maximum(1 - np.abs(place - number), 0)
+            signal += self._filtered(scipy.fft.rfftn(truth * share), gain)
+            frequency += share / np.float32(told)
+        return signal, 1.0 / frequency
+
+    def _noise(self, spectrum: Spectrum, gain_and_look: tuple[Curve, float], deviation: float, b: float) -> Array:
+        """Return noise: none, white up to some frequency, coloured and filtered as the map, or of random phases.
+
+        ``b`` is the map's B factor, in square voxels.
+        """
+        gain, cutoff = gain_and_look[0], 1 / gain_and_look[1]
+        rng = self._rng
+        kind = rng.choice(["none", "white", "coloured", "phases"], p=[0.15, 0.4, 0.3, 0.15])
+        if kind == "none":
+            return np.zeros((BOX,) * 3, dtype=np.float32)
+        white = scipy.fft.rfftn(rng.standard_normal((BOX,) * 3, dtype=np.float32))
+        if kind == "phases":
+            width = rng.choice([EDGE, rng.uniform(0.01, 0.06)])
+            last = rng.uniform(min(cutoff + 0.03, 0.5), 0.5)
+            band = raised_cosine(1 / last, width) * (1 - np.clip((_FREQUENCY - cutoff) / EDGE, 0, 1) < 0.5)
+            shape = np.abs(spectrum) * np.float32(rng.choice([1.0, rng.uniform(0.3, 1.5)]))
+            return self._filtered(white / (np.abs(white) + 1e-6) * shape, band)
+        if kind == "white":
+            last = 0.6 if rng.random() < 0.5 else rng.uniform(min(cutoff, 0.48), 0.5)
+            noise = self._filtered(white, (last >= _FREQUENCY).astype(np.float64), corners=last > 0.5)
+            level = (0.02, 1.2)
+        else:
+            finer = rng.choice([0.0, rng.uniform(0.0, 0.15)])
+            passed = np.interp(np.maximum(_FREQUENCY - finer, 0.0), _FREQUENCY, gain)
+            noise = self._filtered(white, passed * (_FREQUENCY + 0.03) ** rng.uniform(-1.0, 1.0))
+            level = (0.02, 0.5)
+        wanted = deviation * np.exp(rng.uniform(*np.log(level)))
+        noise = noise * np.float32(wanted / (noise.std() + 1e-9))
+        if kind == "white" and rng.random() < 0.6:
+            noise = self._sharpened(noise, b, cutoff, 3 * deviation)
+        return np.asarray(noise, dtype=np.float32)
+
+    def _sharpened(self, noise: Array, b: float, cutoff: float, highest: float) -> Array:
+        """Apply to noise the B factor that the map got after it, and perhaps the low-pass of post-processing.
+
+        The molecule's own B factor may have been made good, so that the noise's is lower than the map's.
+        """
+        rng = self._rng
+        if rng.random() < 0.6:
+            b -= abs(rng.normal(0.0, 1.5)) * 4 / cutoff**2  # the first factor: logarithm of the gain at the cut-off
+        gain = np.exp(np.minimum(-b * _FREQUENCY**2 / 4, _MOST_AMPLIFIED))
+        post_processed = rng.random() < 0.5
+        if post_processed:
+            gain *= raised_cosine(1 / min(cutoff, 0.48))
+        noise = self._filtered(scipy.fft.rfftn(noise), gain, corners=not post_processed)
+        return noise * np.float32(min(1.0, highest / (noise.std() + 1e-9)))
+
+    def _surrounded(self, density: Array, support: Mask, deviation: float, voxel: float) -> Array:
+        """Add what lies around a molecule: water that takes contrast away, a membrane; or cut it off by a mask."""
+        rng = self._rng
+        inside = scipy.fft.rfftn(support.astype(np.float32))
+        if rng.random() < 0.3:
+            contrast = rng.uniform(0.0, 0.8) * float(density[support].mean())
+            density = density - np.float32(contrast) * self._smooth(inside, rng.uniform(1.5, 4.0) / voxel)
+        if rng.random() < 0.08:
+            along = np.arange(BOX) - rng.uniform(0.3, 0.7) * BOX
+            slab = np.exp(-((along / (rng.uniform(12.0, 18.0) / voxel)) ** 4))
+            belt = np.moveaxis(np.broadcast_to(slab, (BOX,) * 3), 2, rng.integers(3)) * (1 - support)
+            grain = rng.uniform(0.5, 1.5) + rng.uniform(0.1, 0.5) * self._field(rng.uniform(3.0, 6.0) / voxel)
+            belt = self._smooth(scipy.fft.rfftn((belt * grain).astype(np.float32)), 2.0 / voxel)
+            density = density + np.float32(deviation * rng.uniform(0.5, 1.5)) * belt
+        if rng.random() < 0.4:
+            sigma = rng.uniform(1.5, 5.0) / voxel
+            mask = self._smooth(inside, sigma)
+            low, high = np.sort(rng.uniform(0.005, 0.4, 2))
+            rise = np.clip((mask - low) / (high - low + 0.02), 0, 1)
+            density = density * (3 * rise**2 - 2 * rise**3).astype(np.float32)
+        return density
+
+    def _field(self, length_voxels: float) -> Array:
+        """Return a Gaussian random field of mean 0 and deviation 1 that varies over a length."""
+        white = scipy.fft.rfftn(self._rng.standard_normal((BOX,) * 3, dtype=np.float32))
+        field = self._smooth(white, length_voxels / 2)
+        return np.asarray((field - field.mean()) / (field.std() + 1e-9), dtype=np.float32)
+
+    def _filtered(self, spectrum: Spectrum, gain: Curve, *, corners: bool = False) -> Array:
+        """Apply a radial gain; beyond Nyquist, in the corners, its last value, or nothing passes."""
+        reach = np.append(gain[:-1], gain[-1] if corners else 0.0).astype(np.float32)
+        return np.asarray(scipy.fft.irfftn(spectrum * reach[self._index], s=(BOX,) * 3), dtype=np.float32)
+
+    def _smooth(self, spectrum: Spectrum, sigma_voxels: float) -> Array:
+        gaussian = np.exp(-2 * (np.pi * sigma_voxels * self._radius) ** 2)
+        return np.asarray(scipy.fft.irfftn(spectrum * gaussian, s=(BOX,) * 3), dtype=np.float32)
+
+    def _cut(self, inputs: Inputs, label: Array, weight: Array, voxel: float) -> Sample:
+        """Cut a cube out at random; what its faces spoil does not count."""
+        corner = 2 * self._rng.integers(0, (BOX - CROP) // 2 + 1, 3)
+        cut = tuple(slice(start, start + CROP) for start in corner)
+        inner = np.zeros((CROP,) * 3, dtype=np.float32)
+        inner[(slice(_RIM, -_RIM),) * 3] = 1.0
+        kept = weight[cut] * inner
+        blocks = tuple(slice(start // 2, (start + CROP) // 2) for start in corner)
+        shown = Inputs(inputs.windows[(slice(None), *cut)].copy(), inputs.bands[(slice(None), *blocks)].copy())
+        return Sample(shown, label[cut].copy(), kept, voxel)
