@@ -43,7 +43,8 @@ class Record:
     device : where the work was done
     daemon : who did it: "warm", the daemon that ran; "started", one started for this call; "restarted: …" for a
         reason; "in-process: …", without one for a reason; "off", as asked; empty for a standalone command
-    other_half : how the other half-map came, for a regularizer that needs both: then the halves are not independent
+    other_half : how the other half-map came, for a regularizer that needs both: then the halves are not
+        independent; or for the amplitudes alone: then one number a shell has crossed
     mask : which mask the regularizer had
     seed : of the regularizer's random numbers; null if none ran
     treatment : how the regularizer's density was blended with the half-map, and its solvent flattened
