@@ -98,5 +98,7 @@ def _tell(path: Path, mask: SolventMask, check: MaskCheck | None, of: HalfMap) -
         *mask.sentences(),
         *(check.sentences() if check is not None else ()),
     ]
+    if check is None:
+        lines.append("from one map alone: no FSC to check it by, and it shrinks with the signal; give two halves")
     for index, line in enumerate(lines):
         console.print(line if index == 0 else f"  {line}", highlight=False, soft_wrap=True)

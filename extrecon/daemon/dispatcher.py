@@ -130,7 +130,7 @@ class Dispatcher:
     def _accept(self) -> None:
         channel = self._listener.accept()
         if channel is not None:
-            self._idleness.asked()
+            self._idleness.heard()
             self._selector.register(channel, selectors.EVENT_READ, lambda: self._hear(channel))
 
     def _hear(self, channel: Channel) -> None:
@@ -139,7 +139,8 @@ class Dispatcher:
         except (OSError, ValueError):
             messages, ended = [], True
         for message in messages:
-            self._idleness.asked()
+            if message.get("verb") != "status":
+                self._idleness.asked()
             try:
                 self._obey(channel, message)
             except _EXHAUSTED as error:

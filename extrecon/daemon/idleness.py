@@ -11,6 +11,8 @@ from pathlib import Path
 from extrecon.daemon.place import namespace
 
 ALONE_SECONDS = 30.0
+GRACE_SECONDS = 0.5
+"""A client that has just come is heard first."""
 
 
 class Idleness:
@@ -23,11 +25,15 @@ class Idleness:
 
     def __init__(self, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
-        self.began = self._asked_at = self._looked_at = time.monotonic()
+        self.began = self._asked_at = self._heard_at = self._looked_at = time.monotonic()
         self._worked_at = -math.inf
 
+    def heard(self) -> None:
+        """Take note that somebody is there, and may want something."""
+        self._heard_at = time.monotonic()
+
     def asked(self) -> None:
-        """Take note that somebody wants something."""
+        """Take note that somebody wants something done; who only asks how it stands keeps no daemon alive."""
         self._asked_at = time.monotonic()
 
     def at_work(self) -> None:
@@ -46,7 +52,7 @@ class Idleness:
 
     def reason_to_end(self, own: Collection[int]) -> str | None:
         """Return why a daemon without jobs, with these processes of its own, should end; None if it should not."""
-        if self.seconds > self.limit_seconds:
+        if self.seconds > self.limit_seconds and time.monotonic() - self._heard_at > GRACE_SECONDS:
             return "nothing was asked of the daemon for a while"
         now = time.monotonic()
         if now - self._looked_at > ALONE_SECONDS:

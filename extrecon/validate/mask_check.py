@@ -58,14 +58,28 @@ class MaskCheck:
 
     def sentences(self) -> list[str]:
         """Return the resolutions, and what the randomised phases show."""
-        limits = ", ".join(f"{name} {self.resolution(name):.2f}" for name in ("unmasked", "masked", "corrected"))
+        limits = ", ".join(f"{name} {self._limit(name)}" for name in ("unmasked", "masked", "corrected"))
         beyond = self.randomised[self.randomised_from + 2 : self.last + 1]
         largest = float(np.max(beyond, initial=0.0))
         return [
-            f"resolution (half-map FSC {GOLD_STANDARD}): {limits} Å",
+            f"resolution (half-map FSC {GOLD_STANDARD}): {limits}",
+            *self._end(),
             f"phases randomised beyond {self._limit_angstrom():.1f} Å: FSC under the mask at most {largest:.2f} "
             f"there; the masked curve is at most {self.gap:.2f} above the corrected one",
         ]
+
+    def _limit(self, curve: str) -> str:
+        found = self.resolution(curve)
+        nyquist = 2 * self.pixel_size_angstrom
+        return f"{found:.2f} Å" + (" (Nyquist)" if abs(found - nyquist) < 1e-3 * nyquist else "")
+
+    def _end(self) -> list[str]:
+        """Return what to tell of maps that end before Nyquist, where no FSC counts."""
+        shells = len(self.masked) - 1
+        if self.last >= shells:
+            return []
+        angstrom = 2 * shells * self.pixel_size_angstrom / self.last
+        return [f"the half-maps end at {angstrom:.2f} Å (shell {self.last} of {shells}); finer shells do not count"]
 
     def _limit_angstrom(self) -> float:
         box_angstrom = 2 * (len(self.masked) - 1) * self.pixel_size_angstrom

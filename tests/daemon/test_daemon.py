@@ -149,6 +149,16 @@ def test_an_idle_daemon_ends(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) ->
     wait_for(lambda: not daemon.processes())
 
 
+def test_who_only_asks_how_it_stands_keeps_no_daemon_alive(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXTRECON_IDLE_MINUTES", "0.05")
+    daemon.start()
+    seconds: list[float] = []
+    while not seconds or seconds[-1] < 1.5:
+        seconds.append(daemon.status()["idle_seconds"])
+    assert seconds == sorted(seconds)
+    wait_for(lambda: not daemon.processes())
+
+
 @pytest.fixture
 def own_plugins(tmp_path: Path, daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Test plugins that a test may change."""
