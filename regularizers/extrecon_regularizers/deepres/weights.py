@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.deepres.network import ResolutionNetwork
 
 SHIPPED = "deepres.safetensors"
-SHIPPED_SHA256 = "3977e316ee2a6f18232d29301b573bc8420f8489551e4069e5009c2d28111ea2"
+SHIPPED_SHA256 = "fc851b96a539ba1a43682ba7a1d739ad2eee06b24effa7cbcd943450fd51aed6"
 _HINT = "Name a file that scripts/train_deepres wrote, or leave weights empty for those that are shipped."
 
 
