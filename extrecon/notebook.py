@@ -18,7 +18,7 @@ from extrecon.call.masks import MASK_MADE, find_mask
 from extrecon.call.regularizing import regularize_safely
 from extrecon.errors import MapError, UsageError
 from extrecon.fourier.compute import Compute, compute_for
-from extrecon.fourier.shells import Shells, fourier_shell_correlation
+from extrecon.fourier.shells import fsc_of_maps
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.half_map import FloatArray
 from extrecon.reconstruction import reconstruct_job
@@ -173,8 +173,7 @@ def _curve(
         return curve
     if other is None:
         return None
-    bins = Shells(half_map.box, compute)
-    return fourier_shell_correlation(bins.spectrum(half_map.density), bins.spectrum(other.density), bins)
+    return fsc_of_maps(half_map.density, other.density, compute)
 
 
 def _mask(given: MapLike | None, half_map: HalfMap, record: Record) -> npt.NDArray[np.float32]:

@@ -30,7 +30,7 @@ from extrecon.cli.console import (
 )
 from extrecon.errors import ExtreconError, MapError, RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, compute_for
-from extrecon.fourier.shells import Shells, fourier_shell_correlation
+from extrecon.fourier.shells import fsc_of_maps
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.maps.agreement import check_halves
 from extrecon.maps.mrc import read_companion
@@ -139,8 +139,7 @@ def _half_map_fsc(maps: list[HalfMap], compute: Compute) -> npt.NDArray[np.float
     if len(maps) < 2:
         return None
     first, second = maps
-    shells = Shells(first.box, compute)
-    return fourier_shell_correlation(shells.spectrum(first.density), shells.spectrum(second.density), shells)
+    return fsc_of_maps(first.density, second.density, compute)
 
 
 def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target: Path, work: _Work) -> None:

@@ -87,6 +87,14 @@ def correlation(first: Array, second: Array, shells: Shells) -> npt.NDArray[np.f
     return shells.sums(lambda slab: first[slab].real * second[slab].real + first[slab].imag * second[slab].imag)
 
 
+def fsc_of_maps(
+    first: npt.NDArray[np.floating], second: npt.NDArray[np.floating], compute: Compute
+) -> npt.NDArray[np.float64]:
+    """Return the FSC of two maps, each (n, n, n), as `fourier_shell_correlation` does, (n // 2 + 1,)."""
+    shells = Shells(len(first), compute)
+    return fourier_shell_correlation(shells.spectrum(first), shells.spectrum(second), shells)
+
+
 def fourier_shell_correlation(first: Array, second: Array, shells: Shells) -> npt.NDArray[np.float64]:
     """Return Σ Re(F₁ F₂*) / √(Σ|F₁|² Σ|F₂|²) per shell; 0 where a shell is empty.
 

@@ -55,7 +55,7 @@ def apply_network(
     total = np.zeros((box, box, box), dtype=np.float32)
     conditions = torch.from_numpy(condition)[None].to(device)
     corners = list(product(starts, repeat=3))
-    with torch.inference_mode(), _threads(compute):
+    with torch.inference_mode(), torch_threads(compute):
         network = network.to(device)
         for done, corner in enumerate(corners, 1):
             cut = tuple(slice(start, start + edge) for start in corner)
@@ -85,7 +85,8 @@ def tile_weight(tile: int) -> Array:
 
 
 @contextmanager
-def _threads(compute: Compute) -> Iterator[None]:
+def torch_threads(compute: Compute) -> Iterator[None]:
+    """Have torch work with as many threads as the call may use, and afterwards with as many as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(compute.threads)
     try:

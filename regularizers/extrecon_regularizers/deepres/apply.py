@@ -10,6 +10,7 @@ import torch
 
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
+from extrecon_regularizers.cnn.apply import torch_threads
 from extrecon_regularizers.deepres.network import COARSEST, from_unit
 from extrecon_regularizers.deepres.windows import Inputs
 
@@ -45,28 +46,23 @@ def apply_network(
     progress : called after each slab
     most_voxels : in a slab
     """
-    device = getattr(compute, "device", torch.device("cpu"))
+    device = torch.device(compute.device)
     depth, across = inputs.windows.shape[1], inputs.windows.shape[2] * inputs.windows.shape[3]
     step = max(COARSEST * round((most_voxels / across - 2 * MARGIN) / COARSEST), 2 * MARGIN)
     out = np.empty((2, *(edge // 2 for edge in inputs.windows.shape[1:])), dtype=np.float32)
     condition = torch.full((1, 1), -float(np.log2(voxel_angstrom)), device=device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(getattr(compute, "threads", before))
-    try:
-        with torch.inference_mode():
-            network = loaded.network.to(device)
-            for start in range(0, depth, step):
-                stop = min(start + step, depth)
-                first, last = max(start - MARGIN, 0), min(stop + MARGIN, depth)
-                windows = _tensor(inputs.windows[:, first:last], device)
-                told = network(windows, _tensor(inputs.bands[:, first // 2 : last // 2], device), condition)
-                inner = slice((start - first) // 2, (stop - first) // 2)
-                voxels, error = from_unit(told[0][0, inner], told[1][0, inner], loaded.unit)
-                out[0, start // 2 : stop // 2] = voxels.cpu().numpy()
-                out[1, start // 2 : stop // 2] = error.cpu().numpy()
-                progress("deepres", stop / depth)
-    finally:
-        torch.set_num_threads(before)
+    with torch.inference_mode(), torch_threads(compute):
+        network = loaded.network.to(device)
+        for start in range(0, depth, step):
+            stop = min(start + step, depth)
+            first, last = max(start - MARGIN, 0), min(stop + MARGIN, depth)
+            windows = _tensor(inputs.windows[:, first:last], device)
+            told = network(windows, _tensor(inputs.bands[:, first // 2 : last // 2], device), condition)
+            inner = slice((start - first) // 2, (stop - first) // 2)
+            voxels, error = from_unit(told[0][0, inner], told[1][0, inner], loaded.unit)
+            out[0, start // 2 : stop // 2] = voxels.cpu().numpy()
+            out[1, start // 2 : stop // 2] = error.cpu().numpy()
+            progress("deepres", stop / depth)
     return out[0], out[1]
 
 

@@ -17,6 +17,7 @@ from extrecon.settings import setting
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.deepres import weights
 from extrecon_regularizers.deepres.windows import Inputs, look_at
+from extrecon_regularizers.grids import check_mask, check_other_half
 
 if TYPE_CHECKING:
     from extrecon_regularizers.deepres.weights import Loaded
@@ -161,9 +162,7 @@ def _part(values: Array, begins: tuple[int, ...], edges: tuple[int, ...], block:
 def _inside(half_map: HalfMap, context: Context[DeepResSettings]) -> Mask:
     if context.mask is None:
         raise RegularizerError("DeepRes needs a mask: it tells nothing of the solvent; give one with --mask.")
-    if context.mask.shape != half_map.density.shape:
-        theirs, ours = ("×".join(map(str, a.shape)) for a in (context.mask, half_map.density))
-        raise RegularizerError(f"The mask is {theirs} voxels, but the map is {ours}; make it on the map's grid.")
+    check_mask(context.mask, half_map)
     inside: Mask = np.asarray(context.mask) > _INSIDE
     if not inside.any():
         raise RegularizerError(f"No voxel of the mask is above {_INSIDE}: there is nothing to tell.")
@@ -173,9 +172,7 @@ def _inside(half_map: HalfMap, context: Context[DeepResSettings]) -> Mask:
 def _mean(half_map: HalfMap, other: HalfMap | None) -> FloatArray:
     if other is None:
         return half_map.density
-    if other.density.shape != half_map.density.shape:
-        first, second = ("×".join(map(str, m.density.shape)) for m in (half_map, other))
-        raise RegularizerError(f"half1 is {first} voxels, but half2 is {second}; both must be on one grid.")
+    check_other_half(half_map, other)
     return np.asarray((half_map.density.astype(np.float32) + other.density) / 2, dtype=np.float32)
 
 

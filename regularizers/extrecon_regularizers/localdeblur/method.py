@@ -13,6 +13,7 @@ from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod
 from extrecon.settings import setting
+from extrecon_regularizers.grids import check_mask, check_other_half
 from extrecon_regularizers.localdeblur.monores import SIGNAL, MonoResSettings, Sweep, local_resolution
 
 _REFERENCE_STEP_ANGSTROM = 0.25
@@ -85,9 +86,7 @@ def measure(
     """
     if context.mask is None:
         raise RegularizerError("MonoRes needs a mask to tell the particle from the solvent; give one with --mask.")
-    if context.mask.shape != half_map.density.shape:
-        theirs, ours = ("×".join(map(str, a.shape)) for a in (context.mask, half_map.density))
-        raise RegularizerError(f"The mask is {theirs} voxels, but the map is {ours}; make it on the map's grid.")
+    check_mask(context.mask, half_map)
     if settings.worst_angstrom <= max(settings.finest_angstrom, half_map.nyquist_angstrom):
         raise RegularizerError(
             f"max-resolution {settings.worst_angstrom:.4g} Å is not worse than the finest level to test, "
@@ -148,9 +147,7 @@ def sweep_warnings(sweep: Sweep) -> list[str]:
 def _mean_and_noise(half_map: HalfMap, other: HalfMap | None) -> tuple[FloatArray, FloatArray | None]:
     if other is None:
         return half_map.density, None
-    if other.density.shape != half_map.density.shape:
-        first, second = ("×".join(map(str, m.density.shape)) for m in (half_map, other))
-        raise RegularizerError(f"half1 is {first} voxels, but half2 is {second}; both must be on one grid.")
+    check_other_half(half_map, other)
     first_half, second_half = half_map.density.astype(np.float64), other.density.astype(np.float64)
     mean, noise = (first_half + second_half) / 2.0, (first_half - second_half) / 2.0
     return cast("FloatArray", mean), cast("FloatArray", noise)
