@@ -22,6 +22,7 @@ from typing_extensions import TypeVar
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.maps.half_map import FloatArray, HalfMap
+from extrecon.reconstruction import FourierData
 from extrecon.settings import NoSettings
 from extrecon.system.json_text import text_of
 
@@ -51,11 +52,14 @@ class Treatment:
     solvent : "flatten" what lies outside the mask to its mean, or "keep" it
     beyond : what stands where the half-maps do not agree: the "regularized" map, or the "half-map", of which
         nothing is left where the solvent was flattened
+    data : "consistent" to weigh the density against the half-map's Fourier data, point by point, once it has passed
+        the safeguards; inside refinement only, where there are such data
     """
 
     blend: Literal["none", "all", "half", "fsc", "confidence"] = "none"
     solvent: Literal["keep", "flatten"] = "keep"
     beyond: Literal["regularized", "half-map"] = "regularized"
+    data: Literal["ignored", "consistent"] = "ignored"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Context(Generic[SettingsT]):
     particle_diameter_angstrom : RELION's mask diameter, Å; None if unknown
     inside_refinement : True when RELION aligns against the result in its next iteration
     other_half : the other half-map; None unless ``needs_both_halves``
+    data : the half-map's Fourier data, weights, tau2 and noise, read when asked for; None outside refinement
     compute : where to work: device and threads
     progress : call it with a stage's name and the fraction done
     random : random numbers of this call alone: other ones in each half and iteration, the same when a call is
@@ -87,6 +92,7 @@ class Context(Generic[SettingsT]):
     particle_diameter_angstrom: float | None = None
     inside_refinement: bool = False
     other_half: HalfMap | None = None
+    data: FourierData | None = None
     compute: Compute = field(default_factory=cpu)
     progress: Progress = no_progress
     random: np.random.Generator = field(default_factory=np.random.default_rng)

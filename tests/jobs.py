@@ -65,6 +65,23 @@ def accumulators_of(
 
 
 @dataclass
+class InMemory:
+    """Accumulators that are on no disk."""
+
+    data: npt.NDArray[np.complex128]
+    sums: npt.NDArray[np.float64]
+
+    def weight(self) -> npt.NDArray[np.float32]:
+        return self.sums.astype(np.float32)
+
+    def data_real(self) -> npt.NDArray[np.float32]:
+        return self.data.real.astype(np.float32)
+
+    def data_imag(self) -> npt.NDArray[np.float32]:
+        return self.data.imag.astype(np.float32)
+
+
+@dataclass
 class JobFiles:
     """A job on disk."""
 

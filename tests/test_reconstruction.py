@@ -3,7 +3,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import mrcfile
@@ -16,25 +15,10 @@ from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon.reconstruction import Geometry, map_damping, reconstruct
 from extrecon.relion.accumulators import AccumulatorFiles
 from extrecon.relion.job import read_job
-from tests.jobs import accumulators_of, blobs, write_job
+from tests.jobs import InMemory, accumulators_of, blobs, write_job
 
 Volume = npt.NDArray[np.float32]
 CARRIED = Path(__file__).resolve().parent / "data" / "relion-3.1.3"
-
-
-@dataclass
-class InMemory:
-    data: npt.NDArray[np.complex128]
-    sums: npt.NDArray[np.float64]
-
-    def weight(self) -> Volume:
-        return self.sums.astype(np.float32)
-
-    def data_real(self) -> Volume:
-        return self.data.real.astype(np.float32)
-
-    def data_imag(self) -> Volume:
-        return self.data.imag.astype(np.float32)
 
 
 def difference(first: Volume, second: Volume) -> float:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
-import numpy.typing as npt
-
-from extrecon.call.amplitudes import scale_by_other_half
+from extrecon.call.amplitudes import ShellFit, fit_by_other_half
 from extrecon.call.current import Call
 from extrecon.call.halves import HalfExchange, exchange_folder
 from extrecon.errors import ExtreconError, RegularizerError
@@ -19,8 +16,8 @@ from extrecon.reconstruction import map_damping_of_job
 OtherHalf = Callable[[], HalfMap]
 """Waits for the other half's plain map; raises RegularizerError where it does not come."""
 
-ScaleOf = Callable[[FloatArray], npt.NDArray[np.float64] | None]
-"""Returns the factor of each shell of a regularized density; None to scale it by its own half-map."""
+FitOf = Callable[[FloatArray], ShellFit | None]
+"""Tells how strong each shell of a regularized density should be; None to scale it by its own half-map."""
 
 
 @contextmanager
@@ -55,10 +52,10 @@ def is_asked_for_amplitudes(call: Call) -> bool:
     return call.options.flag("shell_scale") and call.options.text("amplitudes") == "other-half"
 
 
-def amplitudes_by(call: Call, half_map: HalfMap, other: OtherHalf) -> ScaleOf:
+def amplitudes_by(call: Call, half_map: HalfMap, other: OtherHalf) -> FitOf:
     """Return what asks the other half for the amplitudes, or leaves them to the half-map if it is silent."""
 
-    def scale_of(density: FloatArray) -> npt.NDArray[np.float64] | None:
+    def fit_of(density: FloatArray) -> ShellFit | None:
         try:
             theirs = other()
         except ExtreconError as error:
@@ -66,6 +63,6 @@ def amplitudes_by(call: Call, half_map: HalfMap, other: OtherHalf) -> ScaleOf:
             return None
         with call.stage("amplitudes"):
             damping = map_damping_of_job(call.job, compute=call.compute)
-            return scale_by_other_half(density, half_map.density, theirs.density, damping, call.compute)
+            return fit_by_other_half(density, half_map.density, theirs.density, damping, call.compute)
 
-    return scale_of
+    return fit_of

@@ -10,17 +10,19 @@ import numpy.typing as npt
 from extrecon.call import publishing
 from extrecon.call.choice import Choice, choose
 from extrecon.call.current import Call
+from extrecon.call.data_step import with_data
 from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.masks import MASK_MADE, find_mask
-from extrecon.call.other_half import ScaleOf, amplitudes_by, is_asked_for_amplitudes, other_half
+from extrecon.call.other_half import FitOf, amplitudes_by, is_asked_for_amplitudes, other_half
 from extrecon.call.plugin import run_plugin
 from extrecon.call.randomness import seed_of
 from extrecon.call.safeguards import check_values, guard
 from extrecon.call.treatment import Wishes, declared_treatment, treat
 from extrecon.errors import RegularizerError
 from extrecon.maps import HalfMap
+from extrecon.reconstruction import data_of_job
 from extrecon.record import Record
-from extrecon.regularizer import Context, Regularized, Regularizer
+from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 
 _AS_DECLARED = Wishes()
 
@@ -39,6 +41,7 @@ def load_regularizer(call: Call) -> tuple[Choice, Context]:
         half_map_fsc=call.job.half_map_fsc,
         particle_diameter_angstrom=call.job.particle_diameter_angstrom or call.state.particle_diameter_angstrom,
         inside_refinement=True,
+        data=data_of_job(call.job),
         compute=call.compute,
         progress=call.progress,
     )
@@ -78,8 +81,8 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     with other_half(call, half_map) as other:
         if regularizer.needs_both_halves:
             context = replace(context, other_half=other())
-        scale_of = amplitudes_by(call, half_map, other) if is_asked_for_amplitudes(call) else None
-        return _with_safeguards(call, half_map, choice, context, scale_of)
+        fit_of = amplitudes_by(call, half_map, other) if is_asked_for_amplitudes(call) else None
+        return _with_safeguards(call, half_map, choice, context, fit_of)
 
 
 def _has_other_half(call: Call) -> bool:
@@ -88,7 +91,7 @@ def _has_other_half(call: Call) -> bool:
 
 
 def _with_safeguards(
-    call: Call, half_map: HalfMap, choice: Choice, context: Context, scale_of: ScaleOf | None = None
+    call: Call, half_map: HalfMap, choice: Choice, context: Context, fit_of: FitOf | None = None
 ) -> npt.NDArray[np.float32]:
     call.progress(f"regularize with {call.regularizer_name}", 0.0)
     outcome = regularize_safely(
@@ -100,7 +103,7 @@ def _with_safeguards(
         fsc_cutoff=call.options.flag("fsc_cutoff"),
         seed=seed_of(call.job.stem.name),
         record=call.record,
-        scale_of=scale_of,
+        fit_of=fit_of,
     )
     names, warnings = publishing.write_plugin_maps(call.job.stem, outcome.maps, call.write)
     call.record.maps += names
@@ -118,7 +121,7 @@ def regularize_safely(
     fsc_cutoff: bool,
     seed: int,
     record: Record,
-    scale_of: ScaleOf | None = None,
+    fit_of: FitOf | None = None,
 ) -> Regularized:
     """Run a regularizer, treat its density, and have the safeguards judge; tell the record what they did.
 
@@ -127,7 +130,7 @@ def regularize_safely(
     wishes : what the user wants done with the density, by default what the regularizer declares
     shell_scale, fsc_cutoff : see `guard`
     seed : of the regularizer's random numbers
-    scale_of : tells the factor of each shell, where ``shell_scale`` is on; by default that of least squares
+    fit_of : tells the factor of each shell, where ``shell_scale`` is on; by default that of least squares
 
     Raises
     ------
@@ -139,20 +142,28 @@ def regularize_safely(
         if np.array_equal(regularized.density, half_map.density):
             record.safeguards = {"unchanged": True}
             return regularized
-    scale = None if scale_of is None else scale_of(regularized.density)
+    fit = None if fit_of is None else fit_of(regularized.density)
     with record.stage("safeguards"):
         guarded = guard(
             regularized.density,
             half_map.density,
             half_map_fsc=context.half_map_fsc,
-            shell_scale=shell_scale if scale is None else scale,
+            shell_scale=shell_scale if fit is None else fit.scale,
             fsc_cutoff=fsc_cutoff,
             bound_gain=context.inside_refinement,
             compute=context.compute,
         )
     record.safeguards = guarded.facts
     record.warnings += guarded.warnings
-    return replace(regularized, density=guarded.density)
+    density = guarded.density
+    if wishes.over(_declared(regularizer, context)).data == "consistent":
+        with record.stage("data"):
+            density = with_data(density, half_map, context, fit, cut_off=guarded.facts["fsc_cutoff"], record=record)
+    return replace(regularized, density=density)
+
+
+def _declared(regularizer: Regularizer, context: Context) -> Treatment:
+    return declared_treatment(regularizer, inside_refinement=context.inside_refinement)
 
 
 def regularize_and_treat(
@@ -180,7 +191,7 @@ def regularize_and_treat(
     confidence = regularized.confidence()
     if confidence is not None:
         regularized = replace(regularized, maps={"confidence": confidence, **regularized.maps})
-    wanted = wishes.over(declared_treatment(regularizer, inside_refinement=context.inside_refinement))
+    wanted = wishes.over(_declared(regularizer, context))
     with record.stage("treatment"):
         density, record.treatment = treat(regularized, half_map, context, wanted)
     return replace(regularized, density=density)

@@ -1,7 +1,7 @@
 """What extrecon does with every regularizer's density before the safeguards judge it.
 
 Inside refinement a regularized map by itself can harm: the half-map is poor in early iterations, and shells are
-changed that need no help. Three steps, each declared by the regularizer (`Treatment`) and changed by the user:
+changed that need no help. Three steps here, each declared by the regularizer (`Treatment`) and changed by the user:
 
 blend    each Fourier shell of the density is scaled onto the half-map's, and mixed with it
 solvent  what lies outside the mask is set to its mean
@@ -9,6 +9,8 @@ beyond   where the half-maps do not agree, the half-map's own Fourier coefficien
          regularizer would have them; where the solvent was flattened, nothing. A network goes on where its input
          ends. Two half-maps that share their low frequencies would then share what it makes of them, and their
          FSC would rise beyond anything the data show.
+
+A fourth, `data`, follows the safeguards: `extrecon.call.data_step`.
 
 The pages of the regularizers tell what was measured.
 """
@@ -54,6 +56,11 @@ class Wishes:
     )
     solvent: str = setting(
         "auto", "flatten what lies outside the mask, or keep it.", choices=("auto", "flatten", "keep")
+    )
+    data: str = setting(
+        "auto",
+        "consistent: weigh the density against the half-map's Fourier data, point by point (inside refinement).",
+        choices=("auto", "ignored", "consistent"),
     )
 
     def over(self, declared: Treatment) -> Treatment:

@@ -56,7 +56,7 @@ class Shells:
 
         def add(slab: slice) -> None:
             weighted = xp.astype(quantity(slab), xp.float64) * self._multiplicity
-            index = self._index(slab).reshape(-1)
+            index = self.index(slab).reshape(-1)
             total = xp.bincount(index, weights=weighted.reshape(-1), minlength=self.count + 1)
             parts.append(self._compute.to_numpy(total)[: self.count])
 
@@ -64,16 +64,22 @@ class Shells:
         summed: npt.NDArray[np.float64] = np.sum(parts, axis=0)
         return summed
 
+    def points(self) -> npt.NDArray[np.float64]:
+        """Return the number of Fourier points of each shell, (n // 2 + 1,)."""
+        xp = self._compute.xp
+        return self.sums(lambda slab: xp.ones_like(self.index(slab)))
+
     def scale(self, spectrum: Array, factor: npt.NDArray[np.float64]) -> None:
         """Multiply each shell by its factor, (n // 2 + 1,), in place; the corners get the last shell's factor."""
         factors = self._compute.to_device(np.append(factor, factor[-1]), np.float32)
 
         def multiply(slab: slice) -> None:
-            spectrum[slab] *= factors[self._index(slab)]
+            spectrum[slab] *= factors[self.index(slab)]
 
         self._compute.over_slabs(multiply, self.n)
 
-    def _index(self, slab: slice) -> Array:
+    def index(self, slab: slice) -> Array:
+        """Return the shell of each point of a slab of planes of the first axis; n // 2 + 1 in the corners."""
         return self._shell_of_square[squared_radius([self._axes[0][slab], *self._axes[1:]])]
 
 
@@ -110,10 +116,7 @@ def guinier_profile(density: npt.NDArray[np.floating], compute: Compute) -> npt.
     Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003).
     """
     shells = Shells(len(density), compute)
-    point = np.zeros(density.shape, dtype=np.float32)
-    point[0, 0, 0] = 1.0  # its |F|² is 1 everywhere, so the sum counts a shell's points
-    counts = power(shells.spectrum(point), shells)
-    mean = power(shells.spectrum(density), shells) / counts
+    mean = power(shells.spectrum(density), shells) / shells.points()
     with np.errstate(divide="ignore"):
         profile: npt.NDArray[np.float64] = 0.5 * np.log(mean)
     return profile

@@ -157,18 +157,25 @@ def _to_real_space(spectrum: Array, geometry: Geometry, compute: Compute) -> Arr
 
 
 def _mask_and_correct(values: Array, geometry: Geometry, compute: Compute) -> npt.NDArray[np.float32]:
-    """Put the mean of the surroundings outside a soft sphere and undo the interpolation's footprint.
-
-    Projections are read from the padded transform by trilinear interpolation; in real space that multiplies
-    the map by sinc²(r / (n p)).
-    """
+    """Put the mean of the surroundings outside a soft sphere and divide by the interpolation's `footprint`."""
     n = geometry.original_size
     squared = squared_radius([np.arange(n) - n // 2] * geometry.dimensions)
     distance = np.sqrt(np.arange(int(squared.max()) + 1))
     edge = np.clip((distance - n / 2) / MASK_EDGE_PX, 0.0, 1.0)
     outside = (0.5 - 0.5 * np.cos(np.pi * edge))[squared]
-    correction = (1.0 / np.sinc(distance / (n * geometry.padding_factor)) ** 2)[squared]
+    correction = 1.0 / footprint(n, geometry.padding_factor, geometry.dimensions)
     host: npt.NDArray[np.float64] = compute.to_numpy(values).astype(np.float64)
     surroundings = float((host * outside).sum() / outside.sum())
     host += (surroundings - host) * outside
     return (host * correction).astype(np.float32)
+
+
+def footprint(n: int, padding: float, dimensions: int = 3) -> npt.NDArray[np.float64]:
+    """Return sinc²(r / (n p)), (n, n, n) or (n, n), r from the centre, by which interpolation multiplies a map.
+
+    Projections are read from the padded transform by linear interpolation between its points.
+    """
+    squared = squared_radius([np.arange(n) - n // 2] * dimensions)
+    distance = np.sqrt(np.arange(int(squared.max()) + 1))
+    values: npt.NDArray[np.float64] = (np.sinc(distance / (n * padding)) ** 2)[squared]
+    return values

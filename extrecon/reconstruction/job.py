@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.fourier.compute import Compute
+from extrecon.reconstruction.fourier_data import FourierData
 from extrecon.reconstruction.grid import Geometry
 from extrecon.reconstruction.half_map import reconstruct
 from extrecon.reconstruction.map_term import map_damping
@@ -22,10 +23,10 @@ def reconstruct_job(
     ----------
     use_map : leave the MAP term out, or take it in if the job has a tau2 table
     """
-    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    data = data_of_job(job)
     return reconstruct(
-        AccumulatorFiles(job, geometry.accumulator_shape),
-        geometry,
+        data.accumulators,
+        data.geometry,
         tau2=job.tau2 if use_map else None,
         tau2_fudge=job.tau2_fudge,
         iterate_gridding=iterate_gridding,
@@ -33,10 +34,15 @@ def reconstruct_job(
     )
 
 
+def data_of_job(job: Job) -> FourierData:
+    """Return what the half-map of one of RELION's jobs is made from; nothing is read yet."""
+    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    return FourierData(AccumulatorFiles(job, geometry.accumulator_shape), geometry, job.tau2, job.tau2_fudge)
+
+
 def map_damping_of_job(job: Job, *, compute: Compute) -> npt.NDArray[np.float64]:
     """Return `map_damping` of one of RELION's jobs; 1 where it has no tau2 table."""
-    geometry = Geometry(job.original_size, job.current_size, job.padding_factor, job.dimensions)
+    data = data_of_job(job)
     if job.tau2 is None:
-        return np.ones(geometry.original_size // 2 + 1)
-    files = AccumulatorFiles(job, geometry.accumulator_shape)
-    return map_damping(files, geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
+        return np.ones(data.geometry.original_size // 2 + 1)
+    return map_damping(data.accumulators, data.geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)

@@ -1,0 +1,101 @@
+"""What a half-map was made from, in Fourier space, for who wants to weigh a density against it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse
+
+from extrecon.fourier.grids import full_axis
+from extrecon.reconstruction.grid import Accumulators, Geometry
+
+
+@dataclass(frozen=True)
+class FourierData:
+    """A half-map's accumulators, read only when they are asked for.
+
+    Attributes
+    ----------
+    accumulators : data and weights, (pn, pn, pn // 2 + 1) in FFT order
+    geometry : n, padding p, and how far the images reach
+    tau2 : (n // 2 + 1,) expected signal power per shell, in the accumulators' unit |F|² / n⁴; None if unknown
+    tau2_fudge : RELION's T
+    """
+
+    accumulators: Accumulators
+    geometry: Geometry
+    tau2: npt.NDArray[np.float64] | None
+    tau2_fudge: float
+
+    def weight(self) -> npt.NDArray[np.float32]:
+        """Return the data's weight W at each point of the map's own spectrum, (n, n, n // 2 + 1).
+
+        Each is the mean of the padded grid about it under a triangle of half-width p: cutting the padded image down
+        to the map mixes just these points. 1 / (p³ W) is the power of the noise there.
+        """
+        n, padding = self.geometry.original_size, self.geometry.padding_factor
+        padded = self.accumulators.weight()
+        size = padded.shape[0]
+        half, mirrored = _triangle(np.arange(n // 2 + 1), padding, padded.shape[-1], wraps=False)
+        weight = _along_last(padded, half)
+        if mirrored:
+            weight[..., 0] += sum(share * _friedel(padded[..., column]) for column, share in mirrored)
+        del padded
+        full, _ = _triangle(full_axis(n), padding, size, wraps=True)
+        for axis in (0, 1):
+            weight = np.moveaxis(_along_last(np.moveaxis(weight, axis, -1), full), -1, axis)
+        return np.ascontiguousarray(weight)
+
+    def noise_power(self) -> npt.NDArray[np.float64]:
+        """Return the noise's mean power per point of each shell, (n // 2 + 1,), in the unit of ``tau2``.
+
+        It is 1 / (p³ ⟨W⟩): infinite where nothing was measured.
+        """
+        n, weight = self.geometry.original_size, self.weight()
+        axis, half = full_axis(n), np.arange(n // 2 + 1)
+        square = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + half**2
+        shell = np.minimum(np.floor(np.sqrt(square) + 0.5).astype(np.int64), n // 2 + 1).ravel()
+        total = np.bincount(shell, weights=weight.ravel(), minlength=n // 2 + 2)[: n // 2 + 1]
+        mean = total / np.bincount(shell, minlength=n // 2 + 2)[: n // 2 + 1]
+        noise: npt.NDArray[np.float64] = np.full(mean.size, np.inf)
+        return np.divide(1.0, self.geometry.volume_factor * mean, out=noise, where=mean > 0)
+
+
+Mirrored = list[tuple[int, float]]
+
+
+def _triangle(
+    frequencies: npt.NDArray[np.int64], padding: float, columns: int, *, wraps: bool
+) -> tuple[scipy.sparse.csr_array, Mirrored]:
+    """Return the matrix that averages a padded axis about each frequency, and what lies at negative columns."""
+    reach = math.ceil(padding) - 1
+    entries: list[tuple[int, int, float]] = []
+    mirrored: Mirrored = []
+    for row, frequency in enumerate(frequencies):
+        centre = padding * float(frequency)
+        points = np.arange(math.ceil(centre) - reach - 1, math.floor(centre) + reach + 2)
+        shares = np.maximum(1.0 - np.abs(points - centre) / padding, 0.0)
+        for point, share in zip(points, shares / shares.sum(), strict=True):
+            if share > 0 and (wraps or 0 <= point < columns):
+                entries.append((row, int(point) % columns, float(share)))
+            elif share > 0 and point < 0:
+                mirrored.append((-int(point), float(share)))
+    rows, at, values = zip(*entries, strict=True)
+    matrix = scipy.sparse.csr_array((np.asarray(values, np.float32), (rows, at)), shape=(frequencies.size, columns))
+    return matrix, mirrored
+
+
+def _along_last(array: npt.NDArray[np.float32], matrix: scipy.sparse.csr_array) -> npt.NDArray[np.float32]:
+    """Return ``matrix`` applied to the last axis, plane by plane of the first."""
+    out = np.empty((*array.shape[:-1], matrix.shape[0]), np.float32)
+    for plane, values in zip(out, array, strict=True):
+        plane[:] = (matrix @ values.T).T
+    return out
+
+
+def _friedel(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the plane at the opposite frequencies: F(−k) has the weight of F(k)."""
+    return np.roll(plane[::-1, ::-1], 1, axis=(0, 1))
