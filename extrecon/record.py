@@ -46,6 +46,8 @@ class Record:
     other_half : how the other half-map came, for a regularizer that needs both: then the halves are not
         independent; or for the amplitudes alone: then one number a shell has crossed
     mask : which mask the regularizer had
+    solvent_mask : with ``--mask-each-iteration``: RELION's mask as drawn in this call, its volume (Å³) and how it
+        was found, or why it was left as it was; else null
     seed : of the regularizer's random numbers; null if none ran
     treatment : how the regularizer's density was blended with the half-map, and its solvent flattened
     safeguards : what they measured and did
@@ -79,6 +81,7 @@ class Record:
     daemon: str = ""
     other_half: dict[str, Any] | None = None
     mask: str | None = None
+    solvent_mask: dict[str, Any] | None = None
     seed: int | None = None
     treatment: dict[str, Any] = field(default_factory=dict)
     safeguards: dict[str, Any] = field(default_factory=dict)

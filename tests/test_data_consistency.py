@@ -1,4 +1,4 @@
-"""A density weighed against the data: RELION's own map where the prior is empty, and either side where it must be."""
+"""A density weighed against the data: RELION's own map for an empty one, and either side where it must be."""
 
 from __future__ import annotations
 
@@ -155,5 +155,5 @@ def test_the_noise_that_the_weights_tell_is_the_noise_of_the_half_map() -> None:
     found = SHELLS.spectrum(map_of(given, None))
     measured = power(found, SHELLS) / SHELLS.points() / float(BOX) ** 4
     assert given.noise_power()[4:14] == pytest.approx(np.full(10, 1 / (padding**3 * weight)), rel=1e-6)
-    # Cutting the padded image down to the map leaves 1 / p³ of the noise; the footprint's inverse raises it a little.
+    # Cutting the padded image down to the map leaves 1 / p³ of it; the footprint's inverse raises it a little.
     assert measured[4:14] == pytest.approx(given.noise_power()[4:14], rel=0.35)

@@ -21,6 +21,7 @@ from extrecon.call.decision import Decision, decide
 from extrecon.call.plugin import foreign
 from extrecon.call.regularizing import load_regularizer, regularize
 from extrecon.call.request import Request
+from extrecon.call.solvent_mask import draw_solvent_mask
 from extrecon.errors import DeviceMissingError, ExtreconError, MapError
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.maps.half_map import count_not_finite
@@ -95,6 +96,7 @@ def _run(request: Request, record: Record, progress: Progress, aside: Aside) -> 
     call = Call(job, state, options, compute, record, request.working_directory, progress, aside)
     decision = decide(job, state, options.text("apply"))  # type: ignore[arg-type]
     _describe(call, decision)
+    draw_solvent_mask(call, decision)
     plain = _reconstruct(call)
     _check_plain(plain, request.star)
     if not plain.any():

@@ -23,6 +23,7 @@ from extrecon.call.choice import check_choice
 from extrecon.cli import progress
 from extrecon.cli.console import console, errors
 from extrecon.cli.lease import daemon_for_a_run
+from extrecon.cli.run_mask import with_mask
 from extrecon.cli.watch import LOOK_SECONDS, follow
 from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse_options
@@ -56,6 +57,9 @@ def command(context: typer.Context) -> None:
     Sets the variable that RELION reads, starts the daemon, shows the refinement as `extrecon watch` does, passes
     signals and the exit code through, and ends with a summary and a picture of it. The options are those of
     extrecon-hook. On a terminal RELION's own output goes to a file beside its results.
+
+    With --mask-each-iteration RELION also gets --solvent_mask and --solvent_correct_fsc: a sphere at first, and in
+    local search a mask that each iteration draws anew from its two half-maps.
     """
     own, words = _split(context.args)
     here = working_directory()
@@ -63,6 +67,8 @@ def command(context: typer.Context) -> None:
     if options.text("apply") != "never":
         check_choice(options, here)
     refinement = _refinement_of(words)
+    if options.flag("mask_each_iteration"):
+        words = with_mask(words)
     use_daemon = options.text("daemon") == "auto"
     before = refinement.records() if refinement else {}
     with _daemon(use_daemon):

@@ -17,6 +17,7 @@ from extrecon.options.command_line import parse_options
 from extrecon.regularizer import available
 
 PLAIN = "plain"
+MASK_EACH_ITERATION = "--mask-each-iteration"
 RELIONS_OWN_PROGRAM = "relion_external_reconstruct"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -39,6 +40,11 @@ class Arm:
     calls_hook: bool
     relion: tuple[str, ...] = ()
     made_mask: bool = False
+
+    @property
+    def draws_mask(self) -> bool:
+        """Whether RELION's mask is drawn anew in each iteration."""
+        return self.calls_hook and MASK_EACH_ITERATION in shlex.split(self.command)
 
     @property
     def is_plain(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from extrecon.compare.arms import RELIONS_OWN_PROGRAM
-from extrecon.compare.relion_words import CORRECTED_FSC
+from extrecon.relion.first_mask import CORRECTED_FSC
 
 Score = dict[str, Any]
 _RANKED_BY = "median_error_degrees"

@@ -11,12 +11,12 @@ from typing import Any
 
 from extrecon.compare.arms import PLAIN, Arm
 from extrecon.compare.dataset import DataSet
-from extrecon.compare.relion_words import CORRECTED_FSC, SOLVENT_MASK
 from extrecon.compare.runs import Run
 from extrecon.errors import InputError, UsageError
 from extrecon.fourier.solvent_mask import Shape, SolventMask, mask_from_halves, mask_from_map
 from extrecon.maps.mrc import read_map, write_map
 from extrecon.pictures.mask import draw_mask
+from extrecon.relion.first_mask import CORRECTED_FSC, SOLVENT_MASK
 from extrecon.system.files import replacing
 from extrecon.validate.inputs import from_job
 from extrecon.validate.mask_check import check_mask, overlap

@@ -12,9 +12,8 @@ from extrecon.compare.dataset import DataSet, refuse_spaces
 from extrecon.errors import UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_map
+from extrecon.relion.first_mask import CORRECTED_FSC, SOLVENT_MASK
 
-CORRECTED_FSC = "--solvent_correct_fsc"
-SOLVENT_MASK = "--solvent_mask"
 MASK_OPTIONS = (SOLVENT_MASK, "--solvent_mask2", "--lowpass_mask")
 _SAME_FOR_ALL = "all arms refine the same particles from the same start"
 _DECIDED: Mapping[str, str] = {

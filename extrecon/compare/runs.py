@@ -21,7 +21,9 @@ from extrecon.compare.refinement import refine, unknown_options
 from extrecon.compare.relion_words import masks_of, replaced
 from extrecon.compare.scoring import remove_bulk, score_refinement
 from extrecon.errors import InputError, UsageError
+from extrecon.maps import read_map
 from extrecon.options import CONFIG_FILE, DAEMON_VARIABLES, ENVIRONMENT_PREFIX
+from extrecon.relion.first_mask import SOLVENT_MASK, mask_words, write_first_mask
 from extrecon.relion.program import relion_version
 from extrecon.system.files import replacing
 
@@ -66,7 +68,8 @@ class Run:
 
     def words(self, output: str) -> list[str]:
         """Return RELION's command."""
-        return _words(self.data, self.recipe, output, self.seed, self.arm.relion)
+        mask = mask_words(output) if self.arm.draws_mask else ()
+        return _words(self.data, self.recipe, output, self.seed, (*self.arm.relion, *mask))
 
 
 def plan_runs(data: DataSet, arms: Sequence[Arm], seeds: Sequence[int], recipe: Recipe, output: Path) -> list[Run]:
@@ -213,6 +216,10 @@ def perform(run: Run, stop: Event | None = None) -> dict[str, Any]:
     shutil.rmtree(run.folder, ignore_errors=True)
     run.folder.mkdir(parents=True)
     words = run.words(str(run.folder / "run"))
+    if run.arm.draws_mask:
+        reference = read_map(run.data.folder / "reference.mrc")
+        path = Path(words[words.index(SOLVENT_MASK) + 1])
+        write_first_mask(path, reference.box, reference.pixel_size_angstrom, run.data.diameter_angstrom)
     cost = refine(words, run.arm.command, run.data.folder, run.folder, stop=stop, variables=_ALONE)
     found = score_refinement(run.folder, run.data)
     remove_bulk(run.folder)

@@ -97,6 +97,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("threads", 0, "CPU threads; 0: half the machine's cores, or all that RELION was bound to.", metavar="N"),
     Option("mask", "", "Particle mask, 0 to 1; else RELION's, else one made from the map.", metavar="MASK.mrc"),
     Option("rescale-mask", False, "Rescale a mask stored as bytes (0 to 127, 0 to 255, -128 to 127) to 0 to 1."),
+    Option(
+        "mask-each-iteration",
+        False,
+        "In local search draw RELION's solvent mask anew from both half-maps; see `extrecon run --help`.",
+    ),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option(
         "amplitudes",

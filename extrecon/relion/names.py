@@ -20,6 +20,9 @@ CALL = "_external_reconstruct.star"
 CALL_RECORD = CALL.removesuffix(".star") + RECORD_SUFFIX
 ACCUMULATORS = tuple(f"_external_reconstruct_{what}.mrc" for what in ("data_real", "data_imag", "weight"))
 
+MADE_MASK = "_extrecon_mask.mrc"
+"""How the name of a solvent mask ends that extrecon may replace."""
+
 # No ending holds a digit, so a root that looks like a name itself is told from what follows it.
 _OF_AN_ITERATION = re.compile(
     r"(?P<root>.*)_it(?P<iteration>\d{3,})(?:_half(?P<half>[12]))?"
@@ -117,6 +120,12 @@ def parse_job_name(star: Path) -> JobName | None:
     if parts is None or parts.kind is None or parts.ending != CALL:
         return None
     return JobName(star.parent, parts.root, parts.iteration, parts.half, parts.kind, parts.number)
+
+
+def unfiltered_half_map(name: JobName, half: int) -> Path:
+    """Return the path of a half's map without prior, which RELION writes where it corrects the FSC."""
+    what = f"{name.kind}{name.number:03d}"
+    return name.folder / f"{name.root}_it{name.iteration:03d}_half{half}_{what}_unfil.mrc"
 
 
 def output_stem(star: Path) -> Path:

@@ -60,6 +60,17 @@ class SearchState:
         return self.healpix_order >= self.local_healpix_order
 
 
+def solvent_mask_of(optimiser: Path) -> str | None:
+    """Return the solvent mask that an optimiser file names; None if it names none.
+
+    Raises
+    ------
+    StarError : the file is missing or damaged.
+    """
+    mask = read_star(optimiser, first_block_only=True).text("optimiser_general", labels.SOLVENT_MASK)
+    return None if mask in ("", "None") else mask
+
+
 def pixel_size_of(job: Job) -> float | None:
     """Return the pixel size that a job's file tells, or the iteration before it, Å; None if neither does."""
     if job.pixel_size_angstrom is not None or job.name is None:
