@@ -22,6 +22,7 @@ ORDER = (
     "validate",
     "pictures",
     "simulate",
+    "chain",
     "regularizer",
     "reconstruction",
     "relion",

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.call.treatment import Wishes, split_settings
-from extrecon.errors import MapError
+from extrecon.chain import load_chain
+from extrecon.errors import MapError, UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.options import Options
-from extrecon.regularizer import Regularizer, load
+from extrecon.options.phases import CHAIN, read_phases
+from extrecon.regularizer import Regularizer
 from extrecon.relion.job import Job
 from extrecon.relion.search import SearchState
 from extrecon.settings import Setting, as_typed
@@ -46,9 +48,32 @@ def choose(name: str, given: Mapping[str, Setting]) -> Choice:
     ------
     UsageError, RegularizerError : no such regularizer or parameter, or one that cannot be imported.
     """
-    regularizer: Regularizer = load(name)
+    regularizer = load_chain(name)
     wishes, settings = split_settings(regularizer, given)
     return Choice(name, regularizer, settings, wishes)
+
+
+def choose_for_phase(options: Options, chain: str) -> Choice:
+    """Return the choice of one phase of a refinement, without the settings of what the other phase alone has.
+
+    Raises
+    ------
+    UsageError, RegularizerError : as `choose`.
+    """
+    phases = read_phases(options.text("regularizer"))
+    here = chain.split(CHAIN)
+    if len(phases.names()) == 1:
+        return choose(chain, options.settings)
+    given: dict[str, Setting] = {}
+    for key, value in options.settings.items():
+        owner, of_one, name = key.partition(".")
+        if not of_one:
+            given[key] = value  # extrecon's own, for both phases
+        elif owner in here:
+            given[key if len(here) > 1 else name] = value
+        elif owner not in phases.names():
+            raise UsageError(f"--set {key}: no regularizer here is called '{owner}': {', '.join(phases.names())}.")
+    return choose(chain, given)
 
 
 def check_choice(
@@ -65,9 +90,11 @@ def check_choice(
     UsageError, RegularizerError : as `choose`, or the regularizer refuses its settings.
     MapError : the mask is not there, or cannot be used.
     """
-    choice = choose(options.text("regularizer"), options.settings)
-    choice.regularizer.check(choice.settings)
-    if not choice.regularizer.uses_mask or (job is not None and job.dimensions != 3):
+    choices = [choose_for_phase(options, chain) for chain in read_phases(options.text("regularizer")).chains()]
+    for choice in choices:
+        choice.regularizer.check(choice.settings)
+    uses_mask = any(choice.regularizer.uses_mask for choice in choices)
+    if not uses_mask or (job is not None and job.dimensions != 3):
         return []
     given = options.text("mask")
     if given and not (working_directory / given).exists():

@@ -14,6 +14,7 @@ from extrecon.call import publishing
 from extrecon.fourier.compute import Compute
 from extrecon.maps.mrc import write_volume
 from extrecon.options import Options
+from extrecon.options.phases import read_phases
 from extrecon.record import Record, record_path, write_or_warn
 from extrecon.regularizer import Progress
 from extrecon.relion.job import Job
@@ -56,8 +57,11 @@ class Call:
 
     @property
     def regularizer_name(self) -> str:
-        """The regularizer that the user chose."""
-        return self.options.text("regularizer")
+        """The regularizer that the user chose for this phase of the refinement."""
+        phases = read_phases(self.options.text("regularizer"))
+        always = self.options.text("apply") == "always"
+        # One that has its time later is named, and checked, from the first iteration on.
+        return phases.of_search(self.state.is_local, always=always) or phases.chains()[0]
 
     @property
     def fails_loudly(self) -> bool:

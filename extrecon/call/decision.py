@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from extrecon.fourier.resolution import cutoff_shell
+from extrecon.options.phases import Phases
 from extrecon.relion.job import Job
 from extrecon.relion.search import SearchState
 
 Apply = Literal["local-search", "always", "never"]
 
+LOCAL_ALONE = Phases("", "any")
 _LOW_PASS_EDGE_SHELLS = 2  # the starting reference fades out over so many shells
 
 
@@ -31,10 +33,14 @@ class Decision:
     reason: str
 
 
-def decide(job: Job, state: SearchState, apply: Apply) -> Decision:
+def decide(job: Job, state: SearchState, apply: Apply, phases: Phases = LOCAL_ALONE) -> Decision:
     """Decide on one call.
 
     Without knowledge the answer is the plain map: it can do no harm.
+
+    Parameters
+    ----------
+    phases : in which phases of the refinement there is a regularizer
     """
     if apply == "never":
         return Decision(False, _is_joined(job, state), "--apply never")
@@ -48,7 +54,7 @@ def decide(job: Job, state: SearchState, apply: Apply) -> Decision:
         # RELION then takes its expected signal from the map it is given: a damped one holds the resolution back.
         return Decision(False, False, "classification: no half-map FSC tells signal from noise")
     joined = _is_joined(job, state)
-    wanted, reason = _search_decision(state, apply)
+    wanted, reason = _search_decision(state, apply, phases)
     if wanted and apply == "local-search":
         doubt = _doubt_of_signal(job, state)
         wanted, reason = not doubt, doubt or reason
@@ -83,7 +89,7 @@ def _doubt_of_signal(job: Job, state: SearchState) -> str:
     return f"the half-maps agree no further than the starting reference went ({low_pass:g} Å)"
 
 
-def _search_decision(state: SearchState, apply: Apply) -> tuple[bool, str]:
+def _search_decision(state: SearchState, apply: Apply, phases: Phases) -> tuple[bool, str]:
     if apply == "always":
         return True, "--apply always"
     if state.is_local is None:
@@ -91,5 +97,7 @@ def _search_decision(state: SearchState, apply: Apply) -> tuple[bool, str]:
         return False, f"the HEALPix order is unknown: {problem}"
     order, threshold = state.healpix_order, state.local_healpix_order
     if state.is_local:
+        if not phases.in_local_search:
+            return False, "no regularizer was given for local search"
         return True, f"local search: HEALPix order {order} has reached {threshold}"
-    return False, f"global search: HEALPix order {order} is below {threshold}"
+    return bool(phases.in_global_search), f"global search: HEALPix order {order} is below {threshold}"

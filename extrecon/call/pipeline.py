@@ -26,6 +26,7 @@ from extrecon.errors import DeviceMissingError, ExtreconError, MapError
 from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.maps.half_map import count_not_finite
 from extrecon.options import RELIONS_GPU, Options
+from extrecon.options.phases import read_phases
 from extrecon.reconstruction import reconstruct_job
 from extrecon.record import Record, log_lines, record_path, write_or_warn
 from extrecon.regularizer import Progress, no_progress
@@ -94,7 +95,8 @@ def _run(request: Request, record: Record, progress: Progress, aside: Aside) -> 
     record.result = str(job.result.absolute())
     compute = _compute(options, record)
     call = Call(job, state, options, compute, record, request.working_directory, progress, aside)
-    decision = decide(job, state, options.text("apply"))  # type: ignore[arg-type]
+    phases = read_phases(options.text("regularizer"))
+    decision = decide(job, state, options.text("apply"), phases)  # type: ignore[arg-type]
     _describe(call, decision)
     draw_solvent_mask(call, decision)
     plain = _reconstruct(call)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.call import publishing
-from extrecon.call.choice import Choice, choose
+from extrecon.call.choice import Choice, choose_for_phase
 from extrecon.call.current import Call
 from extrecon.call.data_step import with_data
 from extrecon.call.limits import FIRST_STAGE
@@ -34,7 +34,7 @@ def load_regularizer(call: Call) -> tuple[Choice, Context]:
     ------
     UsageError, RegularizerError : as `choose`.
     """
-    choice = choose(call.regularizer_name, call.options.settings)
+    choice = choose_for_phase(call.options, call.regularizer_name)
     call.record.regularizer = choice.described()
     context = Context(
         settings=choice.settings,

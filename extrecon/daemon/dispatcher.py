@@ -308,9 +308,9 @@ class Dispatcher:
     def _runner_ended(self, job: Job, code: int) -> None:
         """Answer for a runner; a client that has had its answer from the runner itself is gone by now, or going."""
         last = self._board.clear(job.place)
-        if job.regularizer:
-            near = last is not None and last.near_local_search
-            self._loaded.wish(job.regularizer, job.settings, weights=near)
+        near = last is not None and last.near_local_search
+        for name, settings in job.regularizers:
+            self._loaded.wish(name, settings, weights=near)
         if code:
             job.remove_temporary_files()
         how = f"was killed by {name_of_signal(-code)}" if code < 0 else f"ended itself with code {code}"

@@ -6,8 +6,11 @@ import os
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from extrecon.daemon.protocol import Channel, Message
+from extrecon.errors import UsageError
+from extrecon.options.phases import settings_of_each
 from extrecon.system.files import remove_temporary_files
 
 
@@ -19,7 +22,7 @@ class Job:
     client : the connection to the hook
     request : what it asked for
     star : the STAR file of the call
-    regularizer, settings : its name, empty if none will be needed, and its settings as given
+    regularizers : names of those that will be needed, and the settings of each as given
     place : where on the board its runner tells what it does
     pid : its runner; 0 until there is one
     cancelled : nobody wants its result any more
@@ -33,8 +36,10 @@ class Job:
         self.cancelled = False
         self.star = Path(request["working_directory"], request["star"])
         values = request["options"]["values"]
-        self.settings = dict(request["options"]["settings"])
-        self.regularizer = "" if values["apply"] == "never" else str(values["regularizer"])
+        self.regularizers: list[tuple[str, dict[str, Any]]] = []
+        if values["apply"] != "never":
+            with suppress(UsageError):  # the runner will tell of it
+                self.regularizers = settings_of_each(str(values["regularizer"]), request["options"]["settings"])
 
     def kill(self) -> None:
         """End the runner, if there is one."""

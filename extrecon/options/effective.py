@@ -89,7 +89,12 @@ class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("regularizer", "localdeblur", "Regularizer; `extrecon regularizers` lists them.", metavar="NAME"),
+    Option(
+        "regularizer",
+        "localdeblur",
+        "Regularizer; `extrecon regularizers` lists them. A+B: one after the other; global=A,local=B: by search.",
+        metavar="NAME",
+    ),
     Option("apply", "local-search", "When to regularize.", choices=("local-search", "always", "never")),
     Option("on-error", "plain", "After a failure: give RELION the plain map, or fail.", choices=("plain", "fail")),
     Option("daemon", "auto", "Use the warm daemon, starting it if need be, or not.", choices=("auto", "off")),
