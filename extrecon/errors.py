@@ -14,7 +14,8 @@
     │   └── DeviceMissingError 7 … or is not there
     ├── WorkerDiedError      8   the working process was killed before it had a map to return
     ├── DaemonError          9   the daemon cannot be used
-    └── RefinementError      10  a refinement of a comparison failed
+    ├── RefinementError      10  a refinement of a comparison failed
+    └── PackageMissingError  11  an optional package is not installed
 
 An interrupted program leaves with 128 plus the signal's number, as a shell would. Standard library only: the
 hook imports this file before anything else.
@@ -95,3 +96,9 @@ class RefinementError(ExtreconError):
     """A refinement that a comparison started failed; the others went on."""
 
     exit_code = 10
+
+
+class PackageMissingError(ExtreconError):
+    """A package that only some commands need is not installed."""
+
+    exit_code = 11

@@ -25,6 +25,7 @@ from extrecon.maps.half_map import FloatArray, HalfMap
 from extrecon.reconstruction import FourierData
 from extrecon.settings import NoSettings
 from extrecon.system.json_text import text_of
+from extrecon.system.packages import missing
 
 REGULARIZER_GROUP = "extrecon.regularizers"
 LOCAL_RESOLUTION_GROUP = "extrecon.local_resolution"
@@ -148,6 +149,8 @@ class Regularizer(ABC, Generic[SettingsT]):
     treatment, treatment_inside_refinement : what is done with the density unless the user says otherwise
     uses_mask : a mask is found, or made, for ``context.mask``
     needs_both_halves : ``context.other_half`` is given; the half-maps are then no longer independent
+    needs_packages : packages as they are imported, and what to give pip for each, that may be missing where the
+        plugin is installed; it must be importable without them
     """
 
     name: ClassVar[str]
@@ -158,6 +161,7 @@ class Regularizer(ABC, Generic[SettingsT]):
     treatment_inside_refinement: ClassVar[Treatment] = Treatment()
     uses_mask: ClassVar[bool] = False
     needs_both_halves: ClassVar[bool] = False
+    needs_packages: ClassVar[Mapping[str, str]] = {}
 
     def prepare(self, settings: SettingsT) -> Sequence[Path]:  # noqa: ARG002 - plugins need not
         """Load what every call with these settings needs, such as weights, before there is a map to work on.
@@ -205,12 +209,13 @@ class LocalResolution:
 
 
 class LocalResolutionMethod(ABC, Generic[SettingsT]):
-    """Base of all local-resolution methods."""
+    """Base of all local-resolution methods; the attributes are those of `Regularizer`."""
 
     name: ClassVar[str]
     version: ClassVar[str]
     summary: ClassVar[str]
     settings_type: ClassVar[type[Any]] = NoSettings
+    needs_packages: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
     def estimate(self, half_map: HalfMap, context: Context[SettingsT]) -> LocalResolution:
@@ -230,12 +235,21 @@ def keep(name: str, plugin: Any, group: str = REGULARIZER_GROUP) -> None:
     _kept[group, name] = plugin
 
 
-def load(name: str, group: str = REGULARIZER_GROUP) -> Any:
+def missing_packages(plugin: Any) -> str:
+    """Return a sentence about the packages that a plugin needs and that are not installed; empty if none is."""
+    return missing(f"'{plugin.name}'", plugin.needs_packages)
+
+
+def load(name: str, group: str = REGULARIZER_GROUP, *, to_work: bool = True) -> Any:
     """Return a new instance of the plugin ``name``, or the one that was kept.
+
+    Parameters
+    ----------
+    to_work : else only to be described: packages that it needs for its work may be missing
 
     Raises
     ------
-    RegularizerError : no plugin of that name is installed, or it cannot be imported.
+    RegularizerError : no plugin of that name is installed, it cannot be imported, or it lacks a package.
     """
     if (group, name) in _kept:
         return _kept[group, name]
@@ -247,6 +261,10 @@ def load(name: str, group: str = REGULARIZER_GROUP) -> Any:
         what = "regularizer" if group == REGULARIZER_GROUP else "local-resolution method"
         raise RegularizerError(f"The {what} '{name}' is not installed.{hint} Installed: {listed}.")
     try:
-        return found[name].load()()
+        plugin = found[name].load()()
+        lacking = missing_packages(plugin) if to_work else ""
     except BaseException as error:  # a plugin may fail in any way; the user hears which one and why
         raise RegularizerError(f"'{name}' ({found[name].value}) cannot be loaded: {text_of(error)}") from error
+    if lacking:
+        raise RegularizerError(f"{lacking}.")
+    return plugin

@@ -8,8 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,8 +21,11 @@ from rich.text import Text
 from extrecon import __version__
 from extrecon.cli import disk, progress
 from extrecon.cli.console import console
+from extrecon.cli.finding import Finding, guarded
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.relion.program import VARIABLE, is_open_mpi, relion_version
+from extrecon.system.devices import nvidia_driver_is_loaded
+from extrecon.system.packages import is_installed
 
 # What may lack a package or be broken is imported by the check that needs it, so that it becomes that check's line.
 
@@ -37,24 +39,6 @@ _IMPORT_SECONDS = 120.0
 _ITERATIONS = 30  # of a usual refinement
 
 _COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report.
-
-    Attributes
-    ----------
-    what : the thing looked at
-    state : "good", "note" (works, but look here) or "bad" (a refinement would fail)
-    found : what was found
-    advice : what to do; empty if nothing
-    """
-
-    what: str
-    state: Literal["good", "note", "bad"]
-    found: str
-    advice: str = ""
 
 
 def command(
@@ -86,32 +70,21 @@ def examine(folder: Path | None = None) -> Iterator[Finding]:
     ----------
     folder : of a refinement, whose box tells what its accumulators take; None for the working directory
     """
-    yield from _guarded("Python", _python)
-    yield from _guarded("folder", _working_directory)
-    yield from _guarded("torch", _torch)
-    yield from _guarded("device", _device)
-    yield from _guarded("RELION", _relion)
-    yield from _guarded("MPI", _mpi)
-    yield from _guarded("fork", _fork)
-    yield from _guarded("variable", _variable)
-    yield from _guarded("options", _options)
-    yield from _guarded("disk", lambda: _space(folder))
-    yield from _guarded("daemon", _daemon)
-    yield from _guarded("runtime folder", _runtime_folder)
-    yield from _guarded("other daemons", _other_daemons)
-    yield from _guarded("pictures", _pictures)
-    yield from _guarded("regularizers", _plugins)
-
-
-def _guarded(what: str, check: Callable[[], Finding | Iterator[Finding]]) -> Iterator[Finding]:
-    """Yield what a check finds; whatever it raises becomes a red line, for a doctor must not fall ill."""
-    try:
-        found = check()
-        yield from [found] if isinstance(found, Finding) else found
-    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever it is, it is what the user came to hear of
-        yield Finding(
-            what, "bad", f"{type(error).__name__}: {error}", "reinstall what it names, or mend that place"
-        )
+    yield from guarded("Python", _python)
+    yield from guarded("folder", _working_directory)
+    yield from guarded("torch", _torch)
+    yield from guarded("device", _device)
+    yield from guarded("RELION", _relion)
+    yield from guarded("MPI", _mpi)
+    yield from guarded("fork", _fork)
+    yield from guarded("variable", _variable)
+    yield from guarded("options", _options)
+    yield from guarded("disk", lambda: _space(folder))
+    yield from guarded("daemon", _daemon)
+    yield from guarded("runtime folder", _runtime_folder)
+    yield from guarded("other daemons", _other_daemons)
+    yield from guarded("pictures", _pictures)
+    yield from guarded("regularizers", _plugins)
 
 
 def _python() -> Finding:
@@ -135,6 +108,10 @@ def _working_directory() -> Iterator[Finding]:
 
 def _torch() -> Finding:
     """Import torch in another process first: one that was built for another CPU ends whoever imports it."""
+    if not is_installed("torch"):
+        return Finding(
+            "torch", "note", "not installed", "cnn, deepres, simulate and GPUs need it; all else does not"
+        )
     program = "import torch; print(torch.__version__)"
     try:
         tried = subprocess.run(
@@ -163,8 +140,11 @@ def _device() -> Finding:
         name = compute_for("auto").name
     except ExtreconError as error:
         return Finding("device", "note", str(error), "use --device cpu")
-    advice = "" if name.startswith("cuda") else "no NVIDIA driver is loaded: everything runs on the CPU"
-    return Finding("device", "good", name, advice)
+    if name.startswith("cuda"):
+        return Finding("device", "good", name)
+    if nvidia_driver_is_loaded() and not is_installed("torch"):
+        return Finding("device", "note", name, "to work on the GPU that is here: pip install 'extrecon[gpu]'")
+    return Finding("device", "good", name, "torch finds no NVIDIA GPU: everything runs on the CPU")
 
 
 def _relion() -> Finding:
@@ -268,7 +248,7 @@ def _options() -> Iterator[Finding]:
     found = ", ".join(told) or "all at their defaults"
     advice = "; ".join(options.warnings)
     yield Finding("options", "note" if advice else "good", found, advice)
-    yield from _guarded("chosen", lambda: _chosen(options))
+    yield from guarded("chosen", lambda: _chosen(options))
 
 
 def _chosen(options: Any) -> Finding:
@@ -374,16 +354,20 @@ def _pictures() -> Finding:
 
 
 def _plugins() -> Iterator[Finding]:
-    from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load
+    from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, REGULARIZER_GROUP, available, load, missing_packages
 
     for what, group in (("regularizer", REGULARIZER_GROUP), ("local resolution", LOCAL_RESOLUTION_GROUP)):
         for name in available(group):
             try:
-                plugin = load(name, group)
+                plugin = load(name, group, to_work=False)
             except ExtreconError as error:
                 yield Finding(f"{what} {name}", "bad", str(error), "reinstall the package that brings it")
+                continue
+            lacking, _, command_line = missing_packages(plugin).partition(": ")
+            if lacking:
+                yield Finding(f"{what} {name}", "note", lacking, command_line)
             else:
-                yield from _guarded(f"{what} {name}", partial(_readiness, f"{what} {name}", plugin))
+                yield from guarded(f"{what} {name}", partial(_readiness, f"{what} {name}", plugin))
 
 
 def _readiness(what: str, plugin: Any) -> Finding:

@@ -5,18 +5,34 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from typer.core import TyperCommand
 
 from extrecon import __version__
-from extrecon.cli import doctor
-from extrecon.cli.console import errors
 from extrecon.errors import ExtreconError
 from extrecon.system.memory import keep_freed_memory
 
 _TRANSFORMING = ("reconstruct", "regularize", "local-resolution", "validate")
+
+COMMANDS = {
+    "reconstruct": "Reconstruct the half-map of one external-reconstruction STAR file, as RELION would.",
+    "regularize": "Regularize a map, or two half-maps, each by itself so that they stay independent.",
+    "local-resolution": "Estimate the local resolution of a map, or of the mean of two half-maps.",
+    "mask": "Make a soft mask of the particle for RELION's --solvent_mask, and tell what it does to the FSC.",
+    "simulate": "Make particles whose truth is known.",
+    "compare": "Refine simulated particles with RELION, once for each arm and seed, and score each run against the "
+    "truth.",
+    "validate": "Score a map, two half-maps, or a finished RELION refinement.",
+    "regularizers": "List the regularizers and local-resolution methods, or one's parameters for --set.",
+    "doctor": "Check Python, torch, the device, RELION, the variable, the disk and the regularizers, and say "
+    "what to do.",
+    "run": "Run RELION with extrecon: extrecon run HOOK-OPTIONS -- mpirun -n 3 relion_refine_mpi ….",
+    "watch": "Show iteration, HEALPix order, resolution, and what each half was given and why.",
+    "daemon": "The warm daemon that does the hook's work.",
+}
+"""What each command does: the first sentence of its own help."""
 
 app = typer.Typer(
     help="The regularizer that runs inside RELION, and its tools.",
@@ -26,47 +42,43 @@ app = typer.Typer(
 )
 
 
-def _add(name: str) -> None:
-    """Add a command; one whose packages are missing or broken says so when it is called, and harms no other."""
+class _Later(TyperCommand):
+    """A command whose file is imported when it is called: `extrecon --help` need not wait for them all.
+
+    One whose packages are missing or broken says so then, and harms no other.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Go on as the command itself."""
+        return real_command(str(self.name)).make_context(info_name, args, parent, **extra)
+
+
+def real_command(name: str) -> Any:
+    """Import a command, or group of commands.
+
+    Raises
+    ------
+    ExtreconError : its packages are missing or broken.
+    """
     try:
         module = import_module(f"extrecon.cli.{name.replace('-', '_')}")
-    except Exception as error:  # noqa: BLE001  a broken library raises anything
-        _add_broken(name, error)
-    else:
-        if hasattr(module, "app"):
-            app.add_typer(module.app, name=name)
-        else:
-            app.command(name, cls=getattr(module, "RawCommand", None))(module.command)
-
-
-def _add_broken(name: str, error: Exception) -> None:
-    told = f"'extrecon {name}' cannot be used here: {type(error).__name__}: {error}. `extrecon doctor` tells more."
-
-    def broken() -> None:
+    except Exception as error:  # a broken library raises anything
+        told = (
+            f"'extrecon {name}' cannot be used here: {type(error).__name__}: {error}. `extrecon doctor` tells more."
+        )
         raise ExtreconError(told) from error
+    holder = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    holder.callback()(lambda: None)  # makes it a group, whatever it holds
+    if hasattr(module, "app"):
+        holder.add_typer(module.app, name=name)
+    else:
+        holder.command(name, cls=getattr(module, "RawCommand", None))(module.command)
+    group: Any = typer.main.get_command(holder)
+    return group.commands[name]
 
-    app.command(
-        name,
-        help="Cannot be used here.",
-        add_help_option=False,
-        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-    )(broken)
 
-
-for _name in (
-    "reconstruct",
-    "regularize",
-    "local-resolution",
-    "mask",
-    "simulate",
-    "compare",
-    "validate",
-    "regularizers",
-):
-    _add(_name)
-app.command("doctor")(doctor.command)
-for _name in ("run", "watch", "daemon"):
-    _add(_name)
+for _name, _summary in COMMANDS.items():
+    app.command(_name, cls=_Later, help=_summary)(lambda: None)
 
 
 def _show_version(wanted: bool) -> None:
@@ -94,5 +106,9 @@ def main() -> None:
     try:
         app()
     except ExtreconError as error:
+        from rich.markup import escape
+
+        from extrecon.cli.console import errors
+
         errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.markdown import Markdown
+from rich.markup import escape
 from rich.table import Table
 
 from extrecon.call.treatment import Wishes
@@ -19,6 +20,7 @@ from extrecon.regularizer import (
     Regularizer,
     available,
     load,
+    missing_packages,
 )
 from extrecon.settings import Parameter, parameters_of
 
@@ -42,18 +44,23 @@ def _show_all() -> None:
             table.add_column(column)
         for name in available(group):
             try:
-                plugin = load(name, group)
+                plugin = load(name, group, to_work=False)
             except RegularizerError as error:
-                table.add_row(name, "-", f"[red]{error}[/]")
+                table.add_row(name, "-", f"[red]{escape(str(error))}[/]")
             else:
-                table.add_row(name, plugin.version, plugin.summary)
+                lacking = missing_packages(plugin)
+                told = f"\n[yellow]{escape(lacking)}[/]" if lacking else ""
+                table.add_row(name, plugin.version, escape(plugin.summary) + told)
         console.print(table)
 
 
 def _show_one(name: str) -> None:
     groups = [group for group in (REGULARIZER_GROUP, LOCAL_RESOLUTION_GROUP) if name in available(group)]
-    plugin: Regularizer | LocalResolutionMethod = load(name, groups[0] if groups else REGULARIZER_GROUP)
+    group = groups[0] if groups else REGULARIZER_GROUP
+    plugin: Regularizer | LocalResolutionMethod = load(name, group, to_work=False)
     console.print(f"[bold]{name}[/] {plugin.version}: {plugin.summary}", highlight=False)
+    if lacking := missing_packages(plugin):
+        console.print(f"[yellow]{escape(lacking)}[/]", highlight=False, soft_wrap=True)
     parameters = parameters_of(plugin.settings_type)
     if parameters:
         console.print(_parameter_table(parameters))

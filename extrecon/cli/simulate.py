@@ -15,6 +15,7 @@ from extrecon.cli.console import (
     progress_bar,
     refuse_to_overwrite,
 )
+from extrecon.system.packages import SIMULATING, require
 
 if TYPE_CHECKING:
     from extrecon.simulate.experiment import Plan
@@ -66,6 +67,7 @@ def command(
     structure.cif (the atoms in the map's frame) and simulation.json (how it was made). The noise's standard
     deviation is 1 in the images, as RELION wants it.
     """
+    require("`extrecon simulate`", SIMULATING)
     from extrecon.simulate.experiment import Plan
 
     plan = Plan(

@@ -20,7 +20,8 @@ import numpy.typing as npt
 import scipy.fft
 
 from extrecon.errors import DeviceError, DeviceMissingError
-from extrecon.system.devices import nvidia_driver_is_loaded
+from extrecon.system.devices import cuda_may_be_had
+from extrecon.system.packages import missing
 
 DEVICE_SLAB = 64
 
@@ -170,6 +171,8 @@ class TorchCompute(Compute):
     """Torch tensors on one device; beside it ``threads`` on the host, torch's own number if 0."""
 
     def __init__(self, device: str, threads: int = 0) -> None:
+        if told := missing(f"--device {device}", {"torch": "extrecon[gpu]"}):
+            raise DeviceMissingError(f"{told}; or use --device cpu.")
         import array_api_compat.torch
         import torch
 
@@ -250,7 +253,7 @@ def compute_for(device: str, threads: int = 0) -> Compute:
     ------
     DeviceError : the device is unknown or not there.
     """
-    if device == "cpu" or (device == "auto" and not nvidia_driver_is_loaded()):
+    if device == "cpu" or (device == "auto" and not cuda_may_be_had()):
         return cpu(threads)
     if device == "auto":
         try:

@@ -183,7 +183,8 @@ def _check_regular(path: Path) -> None:
 
 def _strictly(path: Path) -> tuple[Any, Any]:
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # mrcfile warns where a file is longer or shorter than its header says
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy 2.5, what mrcfile does to its header
+        warnings.simplefilter("error", RuntimeWarning)  # where a file is longer or shorter than its header says
         with mrcfile.open(path, mode="r", permissive=False) as mrc:
             return mrc.data, mrc.header.copy()
 

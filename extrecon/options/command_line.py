@@ -11,7 +11,7 @@ from extrecon import __version__
 from extrecon.errors import UsageError
 from extrecon.options import OPTIONS, RELIONS_GPU, Options, resolve
 from extrecon.options.split_path import files_in_last_words
-from extrecon.system.devices import nvidia_driver_is_loaded
+from extrecon.system.devices import cuda_may_be_had
 from extrecon.system.relion_gpu import device_of_relion
 
 _SPLIT = (
@@ -40,7 +40,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str], working_director
 
 def _with_relions_gpu(options: Options, environ: Mapping[str, str]) -> Options:
     """Take ``--device auto`` for the GPU that RELION was given: the others may be somebody else's."""
-    if options.text("device") != "auto" or not nvidia_driver_is_loaded():
+    if options.text("device") != "auto" or not cuda_may_be_had():
         return options
     device = device_of_relion(environ)
     if device is None:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from extrecon.system.packages import is_installed
+
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
 
 
 def nvidia_driver_is_loaded() -> bool:
-    """Tell whether asking torch for CUDA is worth the seconds that importing it takes."""
+    """Tell whether there may be a GPU for torch to work on."""
     return any(path.exists() for path in _DRIVERS)
+
+
+def cuda_may_be_had() -> bool:
+    """Tell whether asking torch for CUDA is worth the seconds that importing it takes."""
+    return nvidia_driver_is_loaded() and is_installed("torch")
 
 
 def queue_of(device: str) -> str:
     """Return the name of the queue for ``--device``: "cpu", or the GPU, such as "cuda:0"."""
     if device == "auto":
-        return "cuda:0" if nvidia_driver_is_loaded() else "cpu"
+        return "cuda:0" if cuda_may_be_had() else "cpu"
     return "cuda:0" if device == "cuda" else device
 
 

@@ -3,7 +3,9 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -78,6 +80,18 @@ def test_a_file_with_more_than_its_header_says_is_refused(tmp_path: Path) -> Non
     path.write_bytes(path.read_bytes() + b"\0" * 8)
     with pytest.raises(MapError, match="not a readable MRC file"):
         read_volume(path)
+
+
+def test_what_libraries_deprecate_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_map(tmp_path / "map.mrc", HalfMap(np.ones((8, 8, 8), dtype=np.float32), 2.0))
+    opened = mrcfile.open
+
+    def deprecating(*words: Any, **named: Any) -> Any:
+        warnings.warn("Setting the dtype on a NumPy array has been deprecated in NumPy 2.5.", DeprecationWarning, 2)
+        return opened(*words, **named)
+
+    monkeypatch.setattr(mrcfile, "open", deprecating)
+    assert read_map(tmp_path / "map.mrc").box == 8
 
 
 def test_values_that_are_not_finite_are_counted(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ def test_a_driver_is_known_by_its_device_file(
     if present:
         (tmp_path / "dxg").touch()
     assert nvidia_driver_is_loaded() is present
+    monkeypatch.setattr(devices, "is_installed", lambda package: package == "torch")
     assert queue_of("auto") == ("cuda:0" if present else "cpu")
+    monkeypatch.setattr(devices, "is_installed", lambda _package: False)
+    assert queue_of("auto") == "cpu"  # a GPU that nothing here can use has no queue
 
 
 @pytest.mark.parametrize(("device", "queue"), [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:3", "cuda:3")])

@@ -36,6 +36,9 @@ def probe(*_, **__):
 """
 LIBRARY = """
 import extrecon.call.pipeline, extrecon.cli.main, extrecon.hook, extrecon.regularizer, extrecon.validate.scores
+from extrecon.cli.main import COMMANDS, real_command
+for name in COMMANDS:
+    real_command(name)
 from extrecon.fourier.compute import compute_for, cpu
 from extrecon.fourier.shells import guinier_profile
 guinier_profile(np.ones((16, 16, 16), np.float32), cpu(2))

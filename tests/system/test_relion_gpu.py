@@ -87,7 +87,7 @@ def test_where_no_relion_is_above_nothing_is_told(tmp_path: Path) -> None:
 def _parsed_device(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, driver: bool, folder: Path
 ) -> tuple[str, str]:
-    monkeypatch.setattr(command_line, "nvidia_driver_is_loaded", lambda: driver)
+    monkeypatch.setattr(command_line, "cuda_may_be_had", lambda: driver)
     monkeypatch.setattr(command_line, "device_of_relion", lambda _environ: "cuda:3")
     _, options = parse([*arguments, "x.star"], {}, folder)
     return options.text("device"), options.origins["device"]
@@ -102,7 +102,7 @@ def test_auto_takes_the_gpu_that_relion_was_given(monkeypatch: pytest.MonkeyPatc
 
 
 def test_auto_stays_auto_where_relion_has_no_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(command_line, "nvidia_driver_is_loaded", lambda: True)
+    monkeypatch.setattr(command_line, "cuda_may_be_had", lambda: True)
     _, options = parse(["x.star"], {}, tmp_path)
     assert (options.text("device"), options.origins["device"]) == ("auto", "default")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,6 +60,7 @@ class Cnn(Regularizer[CnnSettings]):
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "Denoises with a 3D U-Net trained on simulated half-maps of real structures"
     settings_type: ClassVar[type[Any]] = CnnSettings
+    needs_packages: ClassVar[Mapping[str, str]] = weights.PACKAGES
     treatment: ClassVar[Treatment] = Treatment(blend="all", beyond="half-map")
     treatment_inside_refinement: ClassVar[Treatment] = Treatment("all", "flatten", "half-map")
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SHIPPED = "denoiser.safetensors"
 SHIPPED_SHA256 = "af3f35bf6e1874067d9f273080988e61e7710ccc919917f834eebd41aa2d9a8b"
 CARD = "denoiser.md"
+PACKAGES = dict.fromkeys(("torch", "safetensors"), "extrecon[cnn]")
+"""What a network needs beyond what extrecon does, and what to give pip."""
+
 _HINT = "Name a file that scripts/train_denoiser wrote, or leave weights empty for those that are shipped."
 
 

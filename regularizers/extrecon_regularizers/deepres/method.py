@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,7 @@ from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod
 from extrecon.settings import setting
 from extrecon_regularizers.cnn.resample import resampled
+from extrecon_regularizers.cnn.weights import PACKAGES
 from extrecon_regularizers.deepres import weights
 from extrecon_regularizers.deepres.windows import Inputs, look_at
 from extrecon_regularizers.grids import check_mask, check_other_half
@@ -68,6 +70,7 @@ class DeepRes(LocalResolutionMethod[DeepResSettings]):
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "The resolution that each region looks like, told by a 3D network (DeepRes)"
     settings_type: ClassVar[type[Any]] = DeepResSettings
+    needs_packages: ClassVar[Mapping[str, str]] = PACKAGES
 
     def estimate(self, half_map: HalfMap, context: Context[DeepResSettings]) -> LocalResolution:
         """Return the resolution that ``half_map`` looks like, or the mean of it and ``context.other_half``.
