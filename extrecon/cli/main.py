@@ -62,6 +62,7 @@ for _name in (
     "compare",
     "validate",
     "regularizers",
+    "relion-job",
 ):
     _add(_name)
 app.command("doctor")(doctor.command)
