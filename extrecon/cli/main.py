@@ -63,6 +63,7 @@ for _name in (
     "validate",
     "regularizers",
     "relion-job",
+    "new-regularizer",
 ):
     _add(_name)
 app.command("doctor")(doctor.command)
