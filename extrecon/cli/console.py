@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from extrecon.errors import OutputError
 from extrecon.options import Value, parse_settings
+from extrecon.system.json_text import to_json
 
 if TYPE_CHECKING:  # NumPy may be what is broken, and `extrecon doctor` must still be able to say so
     from extrecon import regularizer
@@ -33,6 +34,13 @@ RescaleMaskOption = Annotated[
     bool, typer.Option("--rescale-mask", help="Rescale a mask stored as bytes to 0 to 1.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read, and nothing else.")]
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print what a program asked for with ``--json``."""
+    typer.echo(to_json(content), nl=False)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},  # --fsc_cutoff is --fsc-cutoff
 )
 
 

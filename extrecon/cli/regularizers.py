@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.markdown import Markdown
 from rich.table import Table
+from rich.text import Text
 
 from extrecon.call.treatment import Wishes
-from extrecon.cli.console import console
+from extrecon.cli.console import JsonOption, console, print_json
 from extrecon.errors import RegularizerError
+from extrecon.options.suggestion import did_you_mean
 from extrecon.regularizer import (
     LOCAL_RESOLUTION_GROUP,
     REGULARIZER_GROUP,
@@ -22,37 +24,76 @@ from extrecon.regularizer import (
 )
 from extrecon.settings import Parameter, parameters_of
 
+_TITLES = {REGULARIZER_GROUP: "Regularizers", LOCAL_RESOLUTION_GROUP: "Local-resolution methods"}
+
 
 def command(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="Show this one's parameters, units and defaults.")
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """List the regularizers and local-resolution methods, or one's parameters for --set."""
     if name is None:
-        _show_all()
+        found = {group: _list(group) for group in _TITLES}
+        if json:
+            print_json(found)
+        else:
+            _show_all(found)
+        return
+    plugin = _plugin(name)
+    if json:
+        print_json(_described(name, plugin))
     else:
-        _show_one(name)
+        _show_one(name, plugin)
 
 
-def _show_all() -> None:
-    for title, group in (("Regularizers", REGULARIZER_GROUP), ("Local-resolution methods", LOCAL_RESOLUTION_GROUP)):
-        table = Table(title=title, title_justify="left")
+def _list(group: str) -> list[dict[str, str]]:
+    """Return name, version and summary of each plugin, or the error of one that cannot be loaded."""
+    found = []
+    for name in available(group):
+        try:
+            plugin = load(name, group)
+        except RegularizerError as error:
+            found.append({"name": name, "error": str(error)})
+        else:
+            found.append({"name": name, "version": plugin.version, "summary": plugin.summary})
+    return found
+
+
+def _show_all(found: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    for group, plugins in found.items():
+        table = Table(title=_TITLES[group], title_justify="left")
         for column in ("name", "version", "what it does"):
             table.add_column(column)
-        for name in available(group):
-            try:
-                plugin = load(name, group)
-            except RegularizerError as error:
-                table.add_row(name, "-", f"[red]{error}[/]")
+        for plugin in plugins:
+            if "error" in plugin:
+                table.add_row(plugin["name"], "-", Text(plugin["error"], "red"))
             else:
-                table.add_row(name, plugin.version, plugin.summary)
+                table.add_row(plugin["name"], plugin["version"], plugin["summary"])
         console.print(table)
 
 
-def _show_one(name: str) -> None:
-    groups = [group for group in (REGULARIZER_GROUP, LOCAL_RESOLUTION_GROUP) if name in available(group)]
-    plugin: Regularizer | LocalResolutionMethod = load(name, groups[0] if groups else REGULARIZER_GROUP)
+def _plugin(name: str) -> Regularizer | LocalResolutionMethod:
+    groups = [group for group in _TITLES if name in available(group)]
+    everywhere = [each for group in _TITLES for each in available(group)]
+    if not groups:
+        raise RegularizerError(
+            f"'{name}' is not installed.{did_you_mean(name, everywhere)} Installed: {', '.join(everywhere)}."
+        )
+    found: Regularizer | LocalResolutionMethod = load(name, groups[0])
+    return found
+
+
+def _described(name: str, plugin: Regularizer | LocalResolutionMethod) -> dict[str, Any]:
+    parameters = [
+        {**vars(p), "type": type(p.default).__name__, "choices": list(p.choices)}
+        for p in parameters_of(plugin.settings_type)
+    ]
+    return {"name": name, "version": plugin.version, "summary": plugin.summary, "parameters": parameters}
+
+
+def _show_one(name: str, plugin: Regularizer | LocalResolutionMethod) -> None:
     console.print(f"[bold]{name}[/] {plugin.version}: {plugin.summary}", highlight=False)
     parameters = parameters_of(plugin.settings_type)
     if parameters:

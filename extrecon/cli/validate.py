@@ -11,14 +11,17 @@ import typer
 from rich.table import Table
 
 from extrecon.cli.console import (
+    JsonOption,
     OverwriteOption,
     PixelSizeOption,
     RescaleMaskOption,
     console,
     prepare_folder,
+    print_json,
     refuse_to_overwrite,
 )
 from extrecon.errors import UsageError
+from extrecon.system.json_text import read_json_object
 
 
 def command(
@@ -34,6 +37,7 @@ def command(
     symmetry: Annotated[str, typer.Option("--sym", metavar="GROUP", help="Point group of the poses.")] = "C1",
     pixel_size: PixelSizeOption = None,
     overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Score a map, two half-maps, or a finished RELION refinement.
 
@@ -58,7 +62,10 @@ def command(
     scores = score(read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask))
     prepare_folder(output)
     paths = write_report(output, scores, f"Validation of {first.name}")
-    _show(table(scores), paths[-1], scores["warnings"])
+    if json:
+        print_json(read_json_object(paths[0]))
+    else:
+        _show(table(scores), paths[-1], scores["warnings"])
 
 
 def _show(rows: Iterable[Sequence[str]], page: Path, warnings: Iterable[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from extrecon.cli import disk, doctor
+from extrecon.cli.findings import Finding
 from tests.cli.test_commands import PROGRAM, extrecon
 from tests.daemon.conftest import Daemon, daemon  # noqa: F401  a fixture
 from tests.jobs import write_job
@@ -65,11 +66,11 @@ def test_without_torch_the_regularizer_that_needs_it_is_one_red_line(tmp_path: P
 
 
 def test_whatever_a_check_raises_becomes_a_red_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> doctor.Finding:
+    def broken(*_: object) -> Finding:
         raise RecursionError("deep [/trouble]")
 
-    def half_broken() -> Iterator[doctor.Finding]:
-        yield doctor.Finding("first", "good", "fine")
+    def half_broken() -> Iterator[Finding]:
+        yield Finding("first", "good", "fine")
         raise SystemExit(3)
 
     checks: tuple[str, ...] = (
