@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,7 @@ PixelSizeOption = Annotated[
     float | None, typer.Option("--pixel-size", metavar="Å", help="Pixel size, Å, in place of the headers'.")
 ]
 RescaleMaskOption = Annotated[
-    bool, typer.Option("--rescale-mask", help="Rescale a mask stored as bytes to 0 to 1.")
+    bool, typer.Option("--rescale-mask", help="Take a mask stored as bytes for one from 0 to 1.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
 
@@ -62,6 +62,13 @@ def progress_bar() -> Iterator[regularizer.Progress]:
             bars.update(tasks[stage], completed=fraction)
 
         yield report
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show on a terminal that work is under way which cannot tell how far it is; stay silent elsewhere."""
+    with errors.status(what) if errors.is_terminal else nullcontext():
+        yield
 
 
 def settings_from(texts: Sequence[str] | None) -> Mapping[str, Value]:

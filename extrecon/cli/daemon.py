@@ -17,7 +17,7 @@ from extrecon.errors import DaemonError
 
 STOP_SECONDS = 3.0
 
-app = typer.Typer(help="The warm daemon that does the hook's work.", no_args_is_help=True)
+app = typer.Typer(help="Start, stop and look at the warm daemon that does the hook's work.", no_args_is_help=True)
 IdleOption = Annotated[
     float | None, typer.Option(min=0.01, metavar="MINUTES", help="End after so long without a question.")
 ]

@@ -18,7 +18,7 @@ import typer
 
 from extrecon import __version__
 from extrecon.cli import disk, progress
-from extrecon.cli.console import JsonOption, console, print_json
+from extrecon.cli.console import JsonOption, busy, console, print_json
 from extrecon.cli.findings import Finding, show
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.relion.program import VARIABLE, is_open_mpi, relion_version
@@ -37,14 +37,18 @@ _ITERATIONS = 30  # of a usual refinement
 
 def command(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[JOBDIR]", help="A refinement, for its box; [the working directory]")
+        Path | None,
+        typer.Argument(
+            metavar="JOBDIR", help="A refinement, for its box; else the working directory is looked at."
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """Check Python, torch, the device, RELION, the variable, the disk and the regularizers, and say what to do."""
     if folder is not None and not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
-    findings = list(examine(folder))
+    with busy("Looking …"):
+        findings = list(examine(folder))
     if json:
         print_json({"extrecon": __version__, "findings": [vars(finding) for finding in findings]})
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from inspect import cleandoc
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -37,7 +38,14 @@ def _add(name: str) -> None:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name, cls=getattr(module, "RawCommand", None))(module.command)
+            own_class = getattr(module, "RawCommand", None)
+            app.command(name, cls=own_class, help=_unwrapped(module.command.__doc__))(module.command)
+
+
+def _unwrapped(docstring: str | None) -> str:
+    """Return help text a line a paragraph: the terminal's width says where lines end, not the source's."""
+    paragraphs = cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
 def _add_broken(name: str, error: Exception) -> None:
@@ -67,7 +75,7 @@ for _name in (
     "new-regularizer",
 ):
     _add(_name)
-app.command("doctor")(doctor.command)
+app.command("doctor", help=_unwrapped(doctor.command.__doc__))(doctor.command)
 for _name in ("run", "watch", "daemon"):
     _add(_name)
 

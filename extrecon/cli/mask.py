@@ -15,6 +15,7 @@ from extrecon.cli.console import (
     OverwriteOption,
     PixelSizeOption,
     ThreadsOption,
+    busy,
     console,
     print_json,
     refuse_to_overwrite,
@@ -31,21 +32,22 @@ def command(
     first: Annotated[Path, typer.Argument(metavar="MAP_OR_HALF1.mrc", help="A map, or the first half-map.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MASK.mrc", help="Where to write the mask.")],
     second: Annotated[
-        Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map: far better.")
+        Path | None, typer.Argument(metavar="HALF2.mrc", help="The second half-map: far better.")
     ] = None,
     particle_diameter: Annotated[
         float | None, typer.Option(metavar="Å", min=1.0, help="Nothing outside this sphere is particle.")
     ] = None,
     low_pass: Annotated[
-        float | None, typer.Option(metavar="Å", min=1.0, help="Of the map that is cut; 10, or 15 for one map.")
+        float | None,
+        typer.Option(metavar="Å", min=1.0, help="Low-pass of the map that is cut; else 10, or 15 for one map."),
     ] = None,
     extension: Annotated[
         float | None,
-        typer.Option(metavar="Å", min=0.0, help="From what was found to its edge; 0, or 4 for one map."),
+        typer.Option(metavar="Å", min=0.0, help="From what was found to the soft edge; else 0, or 4 for one map."),
     ] = None,
     edge: Annotated[
         float | None,
-        typer.Option(metavar="Å", min=0.1, help="Width of the soft edge; 1.25 × resolution, at least 4 px."),
+        typer.Option(metavar="Å", min=0.1, help="Width of the soft edge; else 1.25 × resolution, at least 4 px."),
     ] = None,
     pixel_size: PixelSizeOption = None,
     device: DeviceOption = "auto",
@@ -84,8 +86,9 @@ def command(
     else:
         other = read_map(second, pixel_size)
         notes += [*other.notes, *check_halves(half_map, other, (str(first), str(second)))]
-        mask = mask_from_halves(half_map, other, shape, compute_for(device, threads))
-        check = check_mask(half_map, other, mask.density)
+        with busy("Finding the particle …"):
+            mask = mask_from_halves(half_map, other, shape, compute_for(device, threads))
+            check = check_mask(half_map, other, mask.density)
         seen = half_map.with_density(np.asarray((half_map.density + other.density) / 2))
     write_map(output, half_map.with_density(mask.density))
     if pictures:

@@ -30,7 +30,7 @@ def command(
         str, typer.Argument(metavar="NAME", help="The regularizer's and its package's name, such as my-denoiser.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to make it; [./NAME].")
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where to make it; else ./NAME.")
     ] = None,
 ) -> None:
     """Make a package with a regularizer that works, its settings and its tests, to be made one's own.

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from extrecon.call.treatment import Wishes
-from extrecon.cli.console import JsonOption, console, print_json
+from extrecon.cli.console import JsonOption, busy, console, print_json
 from extrecon.errors import RegularizerError
 from extrecon.options.suggestion import did_you_mean
 from extrecon.regularizer import (
@@ -29,13 +29,14 @@ _TITLES = {REGULARIZER_GROUP: "Regularizers", LOCAL_RESOLUTION_GROUP: "Local-res
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this one's parameters, units and defaults.")
+        str | None, typer.Argument(metavar="NAME", help="Show this one's parameters, units and defaults.")
     ] = None,
     json: JsonOption = False,
 ) -> None:
     """List the regularizers and local-resolution methods, or one's parameters for --set."""
     if name is None:
-        found = {group: _list(group) for group in _TITLES}
+        with busy("Loading what is installed …"):
+            found = {group: _list(group) for group in _TITLES}
         if json:
             print_json(found)
         else:
