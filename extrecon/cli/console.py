@@ -71,6 +71,26 @@ def busy(what: str) -> Iterator[None]:
         yield
 
 
+def regularizer_names(incomplete: str) -> list[str]:
+    """Return the installed regularizers whose names begin so, for the shell's completion."""
+    from extrecon.regularizer import REGULARIZER_GROUP
+
+    return _names(REGULARIZER_GROUP, incomplete)
+
+
+def method_names(incomplete: str) -> list[str]:
+    """Return the installed local-resolution methods whose names begin so, for the shell's completion."""
+    from extrecon.regularizer import LOCAL_RESOLUTION_GROUP
+
+    return _names(LOCAL_RESOLUTION_GROUP, incomplete)
+
+
+def _names(group: str, incomplete: str) -> list[str]:
+    from extrecon.regularizer import available
+
+    return [name for name in available(group) if name.startswith(incomplete)]
+
+
 def settings_from(texts: Sequence[str] | None) -> Mapping[str, Value]:
     """Return the ``--set`` options as a mapping."""
     return parse_settings(texts or [], "--set")

@@ -17,6 +17,7 @@ from extrecon.cli.console import (
     SetOption,
     ThreadsOption,
     console,
+    method_names,
     prepare_folder,
     progress_bar,
     refuse_to_overwrite,
@@ -38,7 +39,9 @@ def command(
     second: Annotated[
         Path | None, typer.Argument(metavar="HALF2.mrc", help="The second half-map: noise from the difference.")
     ] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="`extrecon regularizers` lists them.")] = "monores",
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="`extrecon regularizers` lists them.", autocompletion=method_names)
+    ] = "monores",
     rescale_mask: RescaleMaskOption = False,
     set_: SetOption = None,
     pixel_size: PixelSizeOption = None,

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from extrecon.call.treatment import Wishes
-from extrecon.cli.console import JsonOption, busy, console, print_json
+from extrecon.cli.console import JsonOption, busy, console, method_names, print_json, regularizer_names
 from extrecon.errors import RegularizerError
 from extrecon.options.suggestion import did_you_mean
 from extrecon.regularizer import (
@@ -29,7 +29,12 @@ _TITLES = {REGULARIZER_GROUP: "Regularizers", LOCAL_RESOLUTION_GROUP: "Local-res
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="Show this one's parameters, units and defaults.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Show this one's parameters, units and defaults.",
+            autocompletion=lambda incomplete: regularizer_names(incomplete) + method_names(incomplete),
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:

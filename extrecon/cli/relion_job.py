@@ -39,7 +39,10 @@ class RawCommand(TyperCommand):
     """Takes its words as they are: which of them are RELION's is told by the command itself."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keep the words, after looking for --help first."""
+        """Keep the words, after looking for --help first; a shell that completes them wants nothing said."""
+        if ctx.resilient_parsing:
+            ctx.params, ctx.args = {}, list(args)
+            return []
         if not args or args[0] == "--help":
             typer.echo(ctx.get_help())
             ctx.exit(0 if args else UsageError.exit_code)
