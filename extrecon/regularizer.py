@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal
@@ -22,6 +21,7 @@ from typing_extensions import TypeVar
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.maps.half_map import FloatArray, HalfMap
+from extrecon.options.suggestion import did_you_mean
 from extrecon.reconstruction import FourierData
 from extrecon.settings import NoSettings
 from extrecon.system.json_text import text_of
@@ -256,10 +256,10 @@ def load(name: str, group: str = REGULARIZER_GROUP, *, to_work: bool = True) -> 
     found = available(group)
     if name not in found:
         listed = ", ".join(found) or "none"
-        close = get_close_matches(name, found, n=1)
-        hint = f" Did you mean '{close[0]}'?" if close else ""
         what = "regularizer" if group == REGULARIZER_GROUP else "local-resolution method"
-        raise RegularizerError(f"The {what} '{name}' is not installed.{hint} Installed: {listed}.")
+        raise RegularizerError(
+            f"The {what} '{name}' is not installed.{did_you_mean(name, found)} Installed: {listed}."
+        )
     try:
         plugin = found[name].load()()
         lacking = missing_packages(plugin) if to_work else ""

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from extrecon.errors import RegularizerError, UsageError
 from extrecon.options import FALSE_WORDS, TRUE_WORDS
+from extrecon.options.suggestion import did_you_mean, with_dashes
 
 Setting = str | int | float | bool
 
@@ -61,7 +62,8 @@ class Parameter:
             kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(self.default)]
             raise UsageError(f"--set {self.name}={text}: '{text}' is not {kind}.") from None
         if self.choices and value not in self.choices:
-            raise UsageError(f"--set {self.name}={text}: choose one of {', '.join(self.choices)}.")
+            hint = did_you_mean(str(text), self.choices)
+            raise UsageError(f"--set {self.name}={text}: choose one of {', '.join(self.choices)}.{hint}")
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             self._check_bounds(value)
         return value
@@ -138,6 +140,7 @@ def read_settings(settings_type: type[_Settings], given: Mapping[str, Setting], 
     RegularizerError : as `parameters_of`.
     """
     parameters = parameters_of(settings_type)
+    given = with_dashes(given, [p.name for p in parameters])
     refuse_unknown(given, parameters, owner)
     return settings_type(**{p.field: p.parse(given[p.name]) for p in parameters if p.name in given})
 
@@ -147,7 +150,8 @@ def refuse_unknown(given: Mapping[str, Setting], parameters: Sequence[Parameter]
     known = [p.name for p in parameters]
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise UsageError(f"{owner} has no parameter '{unknown[0]}'. It has: {', '.join(known) or 'none'}.")
+        hint = did_you_mean(unknown[0], known)
+        raise UsageError(f"{owner} has no parameter '{unknown[0]}'.{hint} It has: {', '.join(known) or 'none'}.")
 
 
 def as_typed(settings: object) -> dict[str, Setting]:

@@ -17,6 +17,7 @@ ORDER = (
     "cli",
     "compare",
     "notebook",
+    "testing",
     "daemon",
     "call",
     "validate",

@@ -32,6 +32,7 @@ from extrecon.fourier.resolution import last_shell_above
 from extrecon.fourier.shells import Shells, correlation, power, soft_step
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
+from extrecon.options.suggestion import with_dashes
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon.settings import Setting, parameters_of, read_settings, refuse_unknown, setting
 
@@ -83,6 +84,7 @@ def split_settings(plugin: Regularizer[Any], given: Mapping[str, Setting]) -> tu
     if taken:
         raise RegularizerError(f"{plugin.name} declares the parameter '{taken[0]}', which is extrecon's own.")
     owner = f"The regularizer {plugin.name}"
+    given = with_dashes(given, [p.name for p in (*theirs, *ours)])
     refuse_unknown(given, [*theirs, *ours], owner)
     wishes = read_settings(Wishes, {name: given[name] for name in given if name in names}, owner)
     own = {name: given[name] for name in given if name not in names}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from extrecon.errors import OutputError
 from extrecon.options import Value, parse_settings
+from extrecon.system.json_text import to_json
 
 if TYPE_CHECKING:  # NumPy may be what is broken, and `extrecon doctor` must still be able to say so
     from extrecon import regularizer
@@ -30,9 +31,16 @@ PixelSizeOption = Annotated[
     float | None, typer.Option("--pixel-size", metavar="Å", help="Pixel size, Å, in place of the headers'.")
 ]
 RescaleMaskOption = Annotated[
-    bool, typer.Option("--rescale-mask", help="Rescale a mask stored as bytes to 0 to 1.")
+    bool, typer.Option("--rescale-mask", help="Take a mask stored as bytes for one from 0 to 1.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace results that are already there.")]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read, and nothing else.")]
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """Print what a program asked for with ``--json``."""
+    typer.echo(to_json(content), nl=False)
 
 
 @contextmanager
@@ -54,6 +62,33 @@ def progress_bar() -> Iterator[regularizer.Progress]:
             bars.update(tasks[stage], completed=fraction)
 
         yield report
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show on a terminal that work is under way which cannot tell how far it is; stay silent elsewhere."""
+    with errors.status(what) if errors.is_terminal else nullcontext():
+        yield
+
+
+def regularizer_names(incomplete: str) -> list[str]:
+    """Return the installed regularizers whose names begin so, for the shell's completion."""
+    from extrecon.regularizer import REGULARIZER_GROUP
+
+    return _names(REGULARIZER_GROUP, incomplete)
+
+
+def method_names(incomplete: str) -> list[str]:
+    """Return the installed local-resolution methods whose names begin so, for the shell's completion."""
+    from extrecon.regularizer import LOCAL_RESOLUTION_GROUP
+
+    return _names(LOCAL_RESOLUTION_GROUP, incomplete)
+
+
+def _names(group: str, incomplete: str) -> list[str]:
+    from extrecon.regularizer import available
+
+    return [name for name in available(group) if name.startswith(incomplete)]
 
 
 def settings_from(texts: Sequence[str] | None) -> Mapping[str, Value]:

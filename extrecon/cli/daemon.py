@@ -10,14 +10,14 @@ from typing import Annotated, Any
 
 import typer
 
-from extrecon.cli.console import console
+from extrecon.cli.console import JsonOption, console, print_json
 from extrecon.daemon import connect, server
 from extrecon.daemon.place import Place, find_place
 from extrecon.errors import DaemonError
 
 STOP_SECONDS = 3.0
 
-app = typer.Typer(help="The warm daemon that does the hook's work.", no_args_is_help=True)
+app = typer.Typer(help="Start, stop and look at the warm daemon that does the hook's work.", no_args_is_help=True)
 IdleOption = Annotated[
     float | None, typer.Option(min=0.01, metavar="MINUTES", help="End after so long without a question.")
 ]
@@ -43,10 +43,13 @@ def start(idle_minutes: IdleOption = None) -> None:
 
 
 @app.command()
-def status() -> None:
+def status(json: JsonOption = False) -> None:
     """Say whether the daemon runs, and what it is doing."""
     place = find_place(os.environ)
     told = _ask()
+    if json:
+        print_json({"is_running": told is not None, **(told or {})})
+        raise typer.Exit(0 if told is not None else 1)
     if told is None:
         console.print(f"not running{_remains(place)}", highlight=False)
         raise typer.Exit(1)

@@ -15,13 +15,11 @@ from typing import Annotated, Any, Literal
 
 import psutil
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from extrecon import __version__
 from extrecon.cli import disk, progress
-from extrecon.cli.console import console
-from extrecon.cli.finding import Finding, guarded
+from extrecon.cli.console import JsonOption, busy, console, print_json
+from extrecon.cli.finding import Finding, guarded, show
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.relion.program import VARIABLE, is_open_mpi, relion_version
 from extrecon.system.devices import nvidia_driver_is_loaded
@@ -38,26 +36,26 @@ _FILES_AN_ITERATION = 6  # three accumulators a half
 _IMPORT_SECONDS = 120.0
 _ITERATIONS = 30  # of a usual refinement
 
-_COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
-
 
 def command(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[JOBDIR]", help="A refinement, for its box; [the working directory]")
+        Path | None,
+        typer.Argument(
+            metavar="JOBDIR", help="A refinement, for its box; else the working directory is looked at."
+        ),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """Check Python, torch, the device, RELION, the variable, the disk and the regularizers, and say what to do."""
     if folder is not None and not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
-    findings = list(examine(folder))
-    table = Table(title=f"extrecon {__version__}", title_justify="left")
-    for column in ("", "found", "what to do"):
-        table.add_column(column, overflow="fold")
-    for finding in findings:
-        # Not as markup: what was found may hold any brackets.
-        table.add_row(Text(finding.what, _COLOURS[finding.state]), Text(finding.found), Text(finding.advice))
-    console.print(table)
-    if not _names_the_hook(_hook_words()):
+    with busy("Looking …"):
+        findings = list(examine(folder))
+    if json:
+        print_json({"extrecon": __version__, "findings": [vars(finding) for finding in findings]})
+    else:
+        show(findings)
+    if not (json or _names_the_hook(_hook_words())):
         console.print(f"Before RELION:\n{export_line()}", highlight=False, soft_wrap=True, markup=False)
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from extrecon import __version__
+from extrecon.cli.console import console
+
+_COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
 
 
 @dataclass(frozen=True)
@@ -34,3 +42,14 @@ def guarded(what: str, check: Callable[[], Finding | Iterator[Finding]]) -> Iter
         yield Finding(
             what, "bad", f"{type(error).__name__}: {error}", "reinstall what it names, or mend that place"
         )
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print the findings as a table."""
+    table = Table(title=f"extrecon {__version__}", title_justify="left")
+    for column in ("", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for finding in findings:
+        # Not as markup: what was found may hold any brackets.
+        table.add_row(Text(finding.what, _COLOURS[finding.state]), Text(finding.found), Text(finding.advice))
+    console.print(table)

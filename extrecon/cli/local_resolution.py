@@ -17,6 +17,7 @@ from extrecon.cli.console import (
     SetOption,
     ThreadsOption,
     console,
+    method_names,
     prepare_folder,
     progress_bar,
     refuse_to_overwrite,
@@ -36,9 +37,11 @@ def command(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
     mask: Annotated[Path, typer.Option(metavar="MASK.mrc", help="The particle's mask, 0 to 1.")],
     second: Annotated[
-        Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map: noise from the difference.")
+        Path | None, typer.Argument(metavar="HALF2.mrc", help="The second half-map: noise from the difference.")
     ] = None,
-    method: Annotated[str, typer.Option(metavar="NAME", help="Which method.")] = "monores",
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="`extrecon regularizers` lists them.", autocompletion=method_names)
+    ] = "monores",
     rescale_mask: RescaleMaskOption = False,
     set_: SetOption = None,
     pixel_size: PixelSizeOption = None,

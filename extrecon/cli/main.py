@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from inspect import cleandoc
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -26,6 +27,10 @@ COMMANDS = {
     "truth.",
     "validate": "Score a map, two half-maps, or a finished RELION refinement.",
     "regularizers": "List the regularizers and local-resolution methods, or one's parameters for --set.",
+    "relion-job": "Be a job of type External in RELION's window: relion-job "
+    "regularize|local-resolution|validate ….",
+    "new-regularizer": "Make a package with a regularizer that works, its settings and its tests, to be made one's "
+    "own.",
     "doctor": "Check Python, torch, the device, RELION, the variable, the disk and the regularizers, and say "
     "what to do.",
     "run": "Run RELION with extrecon: extrecon run HOOK-OPTIONS -- mpirun -n 3 relion_refine_mpi ….",
@@ -39,6 +44,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"token_normalize_func": lambda word: word.replace("_", "-")},  # --fsc_cutoff is --fsc-cutoff
 )
 
 
@@ -72,9 +78,16 @@ def real_command(name: str) -> Any:
     if hasattr(module, "app"):
         holder.add_typer(module.app, name=name)
     else:
-        holder.command(name, cls=getattr(module, "RawCommand", None))(module.command)
+        own_class = getattr(module, "RawCommand", None)
+        holder.command(name, cls=own_class, help=_unwrapped(module.command.__doc__))(module.command)
     group: Any = typer.main.get_command(holder)
     return group.commands[name]
+
+
+def _unwrapped(docstring: str | None) -> str:
+    """Return help text a line a paragraph: the terminal's width says where lines end, not the source's."""
+    paragraphs = cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs)
 
 
 for _name, _summary in COMMANDS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,13 @@ import typer
 
 from extrecon.cli.console import (
     DeviceOption,
+    JsonOption,
     OverwriteOption,
     PixelSizeOption,
     ThreadsOption,
+    busy,
     console,
+    print_json,
     refuse_to_overwrite,
 )
 from extrecon.errors import OutputError, UsageError
@@ -28,27 +32,29 @@ def command(
     first: Annotated[Path, typer.Argument(metavar="MAP_OR_HALF1.mrc", help="A map, or the first half-map.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MASK.mrc", help="Where to write the mask.")],
     second: Annotated[
-        Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map: far better.")
+        Path | None, typer.Argument(metavar="HALF2.mrc", help="The second half-map: far better.")
     ] = None,
     particle_diameter: Annotated[
         float | None, typer.Option(metavar="Å", min=1.0, help="Nothing outside this sphere is particle.")
     ] = None,
     low_pass: Annotated[
-        float | None, typer.Option(metavar="Å", min=1.0, help="Of the map that is cut; 10, or 15 for one map.")
+        float | None,
+        typer.Option(metavar="Å", min=1.0, help="Low-pass of the map that is cut; else 10, or 15 for one map."),
     ] = None,
     extension: Annotated[
         float | None,
-        typer.Option(metavar="Å", min=0.0, help="From what was found to its edge; 0, or 4 for one map."),
+        typer.Option(metavar="Å", min=0.0, help="From what was found to the soft edge; else 0, or 4 for one map."),
     ] = None,
     edge: Annotated[
         float | None,
-        typer.Option(metavar="Å", min=0.1, help="Width of the soft edge; 1.25 × resolution, at least 4 px."),
+        typer.Option(metavar="Å", min=0.1, help="Width of the soft edge; else 1.25 × resolution, at least 4 px."),
     ] = None,
     pixel_size: PixelSizeOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = 0,
     overwrite: OverwriteOption = False,
     pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG beside the mask.")] = True,
+    json: JsonOption = False,
 ) -> None:
     """Make a soft mask of the particle for RELION's --solvent_mask, and tell what it does to the FSC.
 
@@ -80,19 +86,28 @@ def command(
     else:
         other = read_map(second, pixel_size)
         notes += [*other.notes, *check_halves(half_map, other, (str(first), str(second)))]
-        mask = mask_from_halves(half_map, other, shape, compute_for(device, threads))
-        check = check_mask(half_map, other, mask.density)
+        with busy("Finding the particle …"):
+            mask = mask_from_halves(half_map, other, shape, compute_for(device, threads))
+            check = check_mask(half_map, other, mask.density)
         seen = half_map.with_density(np.asarray((half_map.density + other.density) / 2))
     write_map(output, half_map.with_density(mask.density))
-    _tell(output, mask, check, half_map)
     if pictures:
         draw_mask(picture, seen, mask.density, check.curves if check is not None else None)
-        console.print(f"  {picture}: slices with the outline", highlight=False, soft_wrap=True)
-    for warning in [*notes, *([check.warning] if check is not None and check.warning else [])]:
-        console.print(f"  [yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)
+    notes += [check.warning] if check is not None and check.warning else []
+    if json:
+        print_json({"mask": str(output), **mask.numbers(), **(check.numbers() if check else {}), "warnings": notes})
+    else:
+        _tell(output, mask, check, half_map, picture if pictures else None, notes)
 
 
-def _tell(path: Path, mask: SolventMask, check: MaskCheck | None, of: HalfMap) -> None:
+def _tell(
+    path: Path,
+    mask: SolventMask,
+    check: MaskCheck | None,
+    of: HalfMap,
+    picture: Path | None,
+    warnings: Sequence[str],
+) -> None:
     lines = [
         f"{path}: {of.box}³ voxels, {of.pixel_size_angstrom:g} Å/px",
         *mask.sentences(),
@@ -100,5 +115,9 @@ def _tell(path: Path, mask: SolventMask, check: MaskCheck | None, of: HalfMap) -
     ]
     if check is None:
         lines.append("from one map alone: no FSC to check it by, and it shrinks with the signal; give two halves")
+    if picture is not None:
+        lines.append(f"{picture}: slices with the outline")
     for index, line in enumerate(lines):
         console.print(line if index == 0 else f"  {line}", highlight=False, soft_wrap=True)
+    for warning in warnings:
+        console.print(f"  [yellow]warning:[/] {warning}", highlight=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from extrecon.cli.console import (
     OverwriteOption,
     PixelSizeOption,
     ThreadsOption,
+    busy,
     console,
     refuse_to_overwrite,
 )
@@ -46,7 +47,9 @@ def command(
         raise OutputError(f"{output}: the folder {output.parent} does not exist.")
     if use_map and job.tau2 is None:
         console.print(f"{star} has no tau2 table: reconstructing without the MAP term.", highlight=False)
-    values = reconstruct_job(job, use_map=use_map, iterate_gridding=gridding, compute=compute_for(device, threads))
+    compute = compute_for(device, threads)
+    with busy("Reconstructing …"):
+        values = reconstruct_job(job, use_map=use_map, iterate_gridding=gridding, compute=compute)
     known = pixel_size or pixel_size_of(job)
     write_volume(output, values, known or 0.0)
     size = f"{known:g} Å/px" if known else "pixel size unknown"

@@ -26,6 +26,7 @@ from extrecon.cli.console import (
     prepare_folder,
     progress_bar,
     refuse_to_overwrite,
+    regularizer_names,
     settings_from,
 )
 from extrecon.errors import ExtreconError, MapError, RegularizerError, UsageError
@@ -65,8 +66,11 @@ class _Work:
 def command(
     first: Annotated[Path, typer.Argument(metavar="MAP_OR_HALF1.mrc", help="A map, or the first half-map.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    regularizer: Annotated[str, typer.Option(metavar="NAME", help="`extrecon regularizers` lists them.")],
-    second: Annotated[Path | None, typer.Argument(metavar="[HALF2.mrc]", help="The second half-map.")] = None,
+    regularizer: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="`extrecon regularizers` lists them.", autocompletion=regularizer_names),
+    ],
+    second: Annotated[Path | None, typer.Argument(metavar="HALF2.mrc", help="The second half-map.")] = None,
     set_: SetOption = None,
     mask: Annotated[Path | None, typer.Option(metavar="MASK.mrc", help="The particle's mask, 0 to 1.")] = None,
     rescale_mask: RescaleMaskOption = False,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from extrecon.call.treatment import Wishes
-from extrecon.cli.console import console
+from extrecon.cli.console import JsonOption, busy, console, method_names, print_json, regularizer_names
 from extrecon.errors import RegularizerError
+from extrecon.options.suggestion import did_you_mean
 from extrecon.regularizer import (
     LOCAL_RESOLUTION_GROUP,
     REGULARIZER_GROUP,
@@ -24,40 +26,85 @@ from extrecon.regularizer import (
 )
 from extrecon.settings import Parameter, parameters_of
 
+_TITLES = {REGULARIZER_GROUP: "Regularizers", LOCAL_RESOLUTION_GROUP: "Local-resolution methods"}
+
 
 def command(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Show this one's parameters, units and defaults.")
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="Show this one's parameters, units and defaults.",
+            autocompletion=lambda incomplete: regularizer_names(incomplete) + method_names(incomplete),
+        ),
     ] = None,
+    json: JsonOption = False,
 ) -> None:
     """List the regularizers and local-resolution methods, or one's parameters for --set."""
     if name is None:
-        _show_all()
+        with busy("Loading what is installed …"):
+            found = {group: _list(group) for group in _TITLES}
+        if json:
+            print_json(found)
+        else:
+            _show_all(found)
+        return
+    plugin = _plugin(name)
+    if json:
+        print_json(_described(name, plugin))
     else:
-        _show_one(name)
+        _show_one(name, plugin)
 
 
-def _show_all() -> None:
-    for title, group in (("Regularizers", REGULARIZER_GROUP), ("Local-resolution methods", LOCAL_RESOLUTION_GROUP)):
-        table = Table(title=title, title_justify="left")
+def _list(group: str) -> list[dict[str, str]]:
+    """Return name, version and summary of each plugin, or the error of one that cannot be loaded."""
+    found = []
+    for name in available(group):
+        try:
+            plugin = load(name, group, to_work=False)
+        except RegularizerError as error:
+            found.append({"name": name, "error": str(error)})
+        else:
+            told = {"name": name, "version": plugin.version, "summary": plugin.summary}
+            lacking = missing_packages(plugin)
+            found.append(told | ({"lacks": lacking} if lacking else {}))
+    return found
+
+
+def _show_all(found: Mapping[str, Sequence[Mapping[str, str]]]) -> None:
+    for group, plugins in found.items():
+        table = Table(title=_TITLES[group], title_justify="left")
         for column in ("name", "version", "what it does"):
             table.add_column(column)
-        for name in available(group):
-            try:
-                plugin = load(name, group, to_work=False)
-            except RegularizerError as error:
-                table.add_row(name, "-", f"[red]{escape(str(error))}[/]")
+        for plugin in plugins:
+            if "error" in plugin:
+                table.add_row(plugin["name"], "-", Text(plugin["error"], "red"))
             else:
-                lacking = missing_packages(plugin)
-                told = f"\n[yellow]{escape(lacking)}[/]" if lacking else ""
-                table.add_row(name, plugin.version, escape(plugin.summary) + told)
+                lacks = f"\n[yellow]{escape(plugin['lacks'])}[/]" if "lacks" in plugin else ""
+                table.add_row(plugin["name"], plugin["version"], escape(plugin["summary"]) + lacks)
         console.print(table)
 
 
-def _show_one(name: str) -> None:
-    groups = [group for group in (REGULARIZER_GROUP, LOCAL_RESOLUTION_GROUP) if name in available(group)]
-    group = groups[0] if groups else REGULARIZER_GROUP
-    plugin: Regularizer | LocalResolutionMethod = load(name, group, to_work=False)
+def _plugin(name: str) -> Regularizer | LocalResolutionMethod:
+    groups = [group for group in _TITLES if name in available(group)]
+    everywhere = [each for group in _TITLES for each in available(group)]
+    if not groups:
+        raise RegularizerError(
+            f"'{name}' is not installed.{did_you_mean(name, everywhere)} Installed: {', '.join(everywhere)}."
+        )
+    found: Regularizer | LocalResolutionMethod = load(name, groups[0], to_work=False)
+    return found
+
+
+def _described(name: str, plugin: Regularizer | LocalResolutionMethod) -> dict[str, Any]:
+    parameters = [
+        {**vars(p), "type": type(p.default).__name__, "choices": list(p.choices)}
+        for p in parameters_of(plugin.settings_type)
+    ]
+    return {"name": name, "version": plugin.version, "summary": plugin.summary, "parameters": parameters}
+
+
+def _show_one(name: str, plugin: Regularizer | LocalResolutionMethod) -> None:
     console.print(f"[bold]{name}[/] {plugin.version}: {plugin.summary}", highlight=False)
     if lacking := missing_packages(plugin):
         console.print(f"[yellow]{escape(lacking)}[/]", highlight=False, soft_wrap=True)

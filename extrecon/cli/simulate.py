@@ -32,11 +32,15 @@ def command(
     pixel_size: PixelSizeOption = None,
     particles: Annotated[int, typer.Option(help="How many images; a HEALPix grid has its own number.")] = 1000,
     assembly: Annotated[str | None, typer.Option(metavar="NAME", help="Biological assembly to build.")] = None,
-    symmetry: Annotated[str, typer.Option("--sym", metavar="GROUP", help="Point group, told to compare.")] = "C1",
+    symmetry: Annotated[
+        str, typer.Option("--sym", metavar="GROUP", help="Point group, which `extrecon compare` goes by.")
+    ] = "C1",
     keep_origin: Annotated[bool, typer.Option(help="Put the structure's own origin in the middle.")] = False,
     b_factor: Annotated[float, typer.Option(metavar="Å²", help="Added to the structure's B factors.")] = 0.0,
     low_pass: Annotated[float | None, typer.Option(metavar="Å", help="Remove what is finer.")] = None,
-    orientations: Annotated[str, typer.Option(help="uniform, healpix, cone or axis.")] = "uniform",
+    orientations: Annotated[
+        str, typer.Option(help="How directions are spread: uniform, healpix, cone or axis.")
+    ] = "uniform",
     step: Annotated[float, typer.Option(metavar="DEG", help="Step of the HEALPix grid.")] = 1.5,
     tilt: Annotated[Range, typer.Option(metavar="MIN MAX", help="Tilts of a grid or cone; MAX is the axis's.")] = (
         0.0,
@@ -46,15 +50,20 @@ def command(
         float, typer.Option(help="Share of the images in the cone or axis; else uniform.")
     ] = 1.0,
     snr: Annotated[float | None, typer.Option(help="Signal's variance over the noise's; 0: noise only.")] = None,
-    noise_sd: Annotated[float | None, typer.Option(metavar="SD", help="Noise, in the projections' units.")] = None,
+    noise_sd: Annotated[
+        float | None, typer.Option(metavar="SD", help="Standard deviation of the noise, in the projections' units.")
+    ] = None,
     noise_correlation: Annotated[float, typer.Option(metavar="Å", help="Coloured noise; 0 is white.")] = 0.0,
     shift: Annotated[float, typer.Option(metavar="PX", help="Standard deviation of the shifts.")] = 0.5,
     perturb: Annotated[
         float | None, typer.Option(metavar="DEG", help="Starting angles this far off, each axis; else none.")
     ] = None,
-    defocus: Annotated[Range | None, typer.Option(metavar="MIN MAX", help="Å; without it there is no CTF.")] = None,
+    defocus: Annotated[
+        Range | None,
+        typer.Option(metavar="MIN MAX", help="Smallest and largest defocus, Å; without it there is no CTF."),
+    ] = None,
     astigmatism: Annotated[float, typer.Option(metavar="Å", help="Largest difference of the two defoci.")] = 0.0,
-    reference: Annotated[float, typer.Option(metavar="Å", help="Low-pass of the first reference.")] = 20.0,
+    reference: Annotated[float, typer.Option(metavar="Å", help="Resolution of the first reference.")] = 20.0,
     moving_chain: Annotated[str | None, typer.Option(metavar="CHAIN", help="Let a chain turn about z.")] = None,
     moving_degrees: Annotated[float, typer.Option(metavar="DEG", help="… by this standard deviation.")] = 10.0,
     moving_states: Annotated[int, typer.Option(help="… in this many conformations.")] = 5,

@@ -11,29 +11,38 @@ import typer
 from rich.table import Table
 
 from extrecon.cli.console import (
+    JsonOption,
     OverwriteOption,
     PixelSizeOption,
     RescaleMaskOption,
+    busy,
     console,
     prepare_folder,
+    print_json,
     refuse_to_overwrite,
 )
 from extrecon.errors import UsageError
+from extrecon.system.json_text import read_json_object
 
 
 def command(
     first: Annotated[Path, typer.Argument(metavar="MAP|HALF1|JOB", help="A map, a half-map, or RELION's folder.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    second: Annotated[Path | None, typer.Argument(metavar="[HALF2]", help="The second half-map.")] = None,
-    mask: Annotated[Path | None, typer.Option(metavar="MASK.mrc", help="0 to 1; else made from the map.")] = None,
+    second: Annotated[Path | None, typer.Argument(metavar="HALF2", help="The second half-map.")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="MASK.mrc", help="The particle's mask, 0 to 1; else made from the map.")
+    ] = None,
     rescale_mask: RescaleMaskOption = False,
     truth: Annotated[Path | None, typer.Option(metavar="MAP.mrc", help="The true map.")] = None,
     model: Annotated[Path | None, typer.Option(metavar="PDB|CIF", help="Atoms in the map's frame.")] = None,
     true_poses: Annotated[Path | None, typer.Option(metavar="STAR", help="True poses, for a JOB.")] = None,
-    local_resolution: Annotated[Path | None, typer.Option(metavar="RES.mrc", help="Å, 0 outside.")] = None,
+    local_resolution: Annotated[
+        Path | None, typer.Option(metavar="RES.mrc", help="Local resolution, Å, 0 outside.")
+    ] = None,
     symmetry: Annotated[str, typer.Option("--sym", metavar="GROUP", help="Point group of the poses.")] = "C1",
     pixel_size: PixelSizeOption = None,
     overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Score a map, two half-maps, or a finished RELION refinement.
 
@@ -55,10 +64,14 @@ def command(
     )
     targets = [output / f"validation.{kind}" for kind in ("json", "png", "html")]
     refuse_to_overwrite(targets, overwrite=overwrite, inputs=[])
-    scores = score(read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask))
-    prepare_folder(output)
-    paths = write_report(output, scores, f"Validation of {first.name}")
-    _show(table(scores), paths[-1], scores["warnings"])
+    with busy("Scoring …"):
+        scores = score(read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask))
+        prepare_folder(output)
+        paths = write_report(output, scores, f"Validation of {first.name}")
+    if json:
+        print_json(read_json_object(paths[0]))
+    else:
+        _show(table(scores), paths[-1], scores["warnings"])
 
 
 def _show(rows: Iterable[Sequence[str]], page: Path, warnings: Iterable[str]) -> None:

@@ -83,6 +83,18 @@ class SolventMask:
         """Volume taken for particle."""
         return float(np.count_nonzero(self.core)) * self.pixel_size_angstrom**3
 
+    def numbers(self) -> dict[str, float | str]:
+        """Return how large the mask is and how it was made, for a program."""
+        return {
+            "volume_angstrom3": self.volume_angstrom3,
+            "core_volume_angstrom3": self.core_volume_angstrom3,
+            "threshold_sigmas": self.threshold_sigmas,
+            "limited_by": self.limited_by,
+            "low_pass_angstrom": self.low_pass_angstrom,
+            "extension_angstrom": self.extension_angstrom,
+            "edge_angstrom": self.edge_angstrom,
+        }
+
     def sentences(self) -> list[str]:
         """Return how large the mask is and how it was made."""
         sizes = [

@@ -11,6 +11,7 @@ from extrecon import __version__
 from extrecon.errors import UsageError
 from extrecon.options import OPTIONS, RELIONS_GPU, Options, resolve
 from extrecon.options.split_path import files_in_last_words
+from extrecon.options.suggestion import did_you_mean
 from extrecon.system.devices import cuda_may_be_had
 from extrecon.system.relion_gpu import device_of_relion
 
@@ -33,7 +34,7 @@ def parse(arguments: Sequence[str], environ: Mapping[str, str], working_director
     ------
     UsageError : an unknown option, a value of the wrong type, or a configuration file that cannot be used.
     """
-    parsed = _parse_split(arguments, working_directory)
+    parsed = _parse_split(_with_dashes(arguments), working_directory)
     options = resolve(vars(parsed), parsed.set, environ, parsed.config, working_directory)
     return parsed.star, _with_relions_gpu(options, environ)
 
@@ -65,10 +66,39 @@ def _parse_split(arguments: Sequence[str], working_directory: Path) -> argparse.
     try:
         return parser.parse_args(arguments)
     except UsageError as error:
+        unknown = _first_unknown(arguments)
+        if unknown is not None:
+            raise UsageError(_no_such(unknown)) from None
         words = _last_words(arguments)
         if len(words) > 1 and not (working_directory / words[-1]).is_file():
             raise UsageError(f"'{' '.join(words)}': {_SPLIT}. {error}") from None
         raise
+
+
+def _names() -> list[str]:
+    switches = [f"--no-{option.name}" for option in OPTIONS if isinstance(option.default, bool)]
+    return [f"--{option.name}" for option in OPTIONS] + switches + ["--set", "--config", "--version", "--help"]
+
+
+def _with_dashes(arguments: Sequence[str]) -> list[str]:
+    """Return the words with ``--on_error`` written ``--on-error``."""
+    names = set(_names())
+    words = []
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        dashed = name.replace("_", "-")
+        words.append(dashed + equals + value if dashed in names else word)
+    return words
+
+
+def _first_unknown(arguments: Sequence[str]) -> str | None:
+    """Return the first word that looks like an option and is none, nor the beginning of one."""
+    given = [word.partition("=")[0] for word in arguments if word.startswith("--") and word != "--"]
+    return next((name for name in given if not any(known.startswith(name) for known in _names())), None)
+
+
+def _no_such(name: str) -> str:
+    return f"there is no option {name}.{did_you_mean(name, _names())} (extrecon-hook --help lists them)"
 
 
 def _last_words(arguments: Sequence[str]) -> list[str]:
@@ -87,7 +117,9 @@ def parse_options(arguments: Sequence[str], environ: Mapping[str, str], working_
     UsageError : as `parse`; or there is a word that is no option.
     """
     stray = "FILE.star"
-    parsed, rest = _parser().parse_known_args([*arguments, stray])
+    parsed, rest = _parser().parse_known_args([*_with_dashes(arguments), stray])
+    if rest and rest[0].startswith("--"):
+        raise UsageError(_no_such(rest[0].partition("=")[0]))
     if rest or str(parsed.star) != stray:
         raise UsageError(f"'{rest[0] if rest else parsed.star}' is not one of the hook's options")
     return resolve(vars(parsed), parsed.set, environ, parsed.config, working_directory)

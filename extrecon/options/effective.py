@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from extrecon.errors import UsageError
+from extrecon.options.suggestion import did_you_mean
 
 ENVIRONMENT_PREFIX = "EXTRECON_"
 CONFIG_FILE = "extrecon.toml"
@@ -71,7 +72,8 @@ class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at
             wanted = "a whole number" if kind is int else "a number"
             raise UsageError(f"{origin}: '{value}' is not {wanted}.") from None
         if self.choices and parsed not in self.choices:
-            raise UsageError(f"{origin}: '{value}' is not one of {', '.join(self.choices)}.")
+            hint = did_you_mean(str(parsed), self.choices)
+            raise UsageError(f"{origin}: '{value}' is not one of {', '.join(self.choices)}.{hint}")
         if isinstance(parsed, (int, float)) and parsed < 0:
             raise UsageError(f"{origin}: the value must not be negative, but it is {value}.")
         if isinstance(parsed, float) and parsed != parsed:  # noqa: PLR0124  NaN alone is not itself
@@ -249,14 +251,15 @@ def _read_config(config: Path | None, working_directory: Path) -> tuple[dict[str
     values = {key.replace("-", "_"): value for key, value in table.items()}
     unknown = sorted(set(values) - set(_BY_KEY))
     if unknown:
-        raise UsageError(f"{path}: unknown key '{unknown[0]}'. Known: {', '.join(_BY_KEY)}, set.")
+        hint = did_you_mean(unknown[0], [*_BY_KEY, "set"])
+        raise UsageError(f"{path}: unknown key '{unknown[0]}'.{hint} Known: {', '.join(_BY_KEY)}, set.")
     return values, settings, name
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = {option.variable for option in OPTIONS} | {CONFIG_VARIABLE, SETTINGS_VARIABLE, *DAEMON_VARIABLES}
     return [
-        f"the environment variable {name} is not one of extrecon's and has no effect"
+        f"the environment variable {name} is not one of extrecon's and has no effect.{did_you_mean(name, known)}"
         for name in sorted(environ)
         if name.startswith(ENVIRONMENT_PREFIX) and name not in known
     ]

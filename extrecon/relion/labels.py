@@ -53,3 +53,8 @@ AMPLITUDE_CONTRAST = "rlnAmplitudeContrast"
 IMAGE_PIXEL_SIZE = "rlnImagePixelSize"
 IMAGE_SIZE = "rlnImageSize"
 IMAGE_DIMENSIONALITY = "rlnImageDimensionality"
+
+# data_output_nodes, by which a job of RELION's pipeline tells what it made
+NODE_NAME = "rlnPipeLineNodeName"
+NODE_TYPE = "rlnPipeLineNodeType"
+NODE_TYPE_LABEL = "rlnPipeLineNodeTypeLabel"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -55,6 +56,15 @@ class MaskCheck:
     def curves(self) -> dict[str, FloatArray]:
         """The curves by name."""
         return {name: getattr(self, name) for name in _CURVES}
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the resolutions and the curves, for a program."""
+        resolutions = {f"{name}_resolution_angstrom": self.resolution(name) for name in _CURVES}
+        return {
+            **resolutions,
+            "largest_gap": self.gap,
+            "fsc": {name: curve.tolist() for name, curve in self.curves.items()},
+        }
 
     def sentences(self) -> list[str]:
         """Return the resolutions, and what the randomised phases show."""

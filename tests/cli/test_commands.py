@@ -204,7 +204,7 @@ def test_doctor_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("--regularizer localdeblurr", "Did you mean 'localdeblur'?"),
         ("--set K=narrow", "'narrow' is not a number"),
-        ("--aply never", "unrecognized arguments: --aply"),
+        ("--aply never", "there is no option --aply. Did you mean '--apply'?"),
         ("--mask absent.mrc", "--mask absent.mrc: no such file"),
         ("--mask 'absent.mrc", "cannot be run"),
     ],

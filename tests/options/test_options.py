@@ -65,7 +65,8 @@ def test_a_configuration_file_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
 def test_a_misspelt_variable_is_told(tmp_path: Path) -> None:
     options = resolve({}, [], {"EXTRECON_REGULARISER": "cnn"}, None, tmp_path)
     assert options.warnings == [
-        "the environment variable EXTRECON_REGULARISER is not one of extrecon's and has no effect"
+        "the environment variable EXTRECON_REGULARISER is not one of extrecon's and has no effect. "
+        "Did you mean 'EXTRECON_REGULARIZER'?"
     ]
 
 

@@ -262,13 +262,6 @@ def test_inside_refinement_good_shells_stay() -> None:
     np.testing.assert_allclose(sure[inside], density[inside], atol=1e-4 * np.abs(density).max())
 
 
-def test_the_other_half_is_never_asked() -> None:
-    density = noisy()
-    alone = run(density, inside_refinement=True).density
-    beside = run(density, inside_refinement=True, other_half=HalfMap(noisy(2), PIXEL)).density
-    np.testing.assert_array_equal(alone, beside)
-
-
 @pytest.mark.parametrize(
     ("density", "given", "known", "told"),
     [
