@@ -26,6 +26,7 @@ from extrecon.cli.lease import daemon_for_a_run
 from extrecon.cli.watch import LOOK_SECONDS, follow
 from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse_options
+from extrecon.relion import telling
 from extrecon.relion.history import Iteration, RefinementFolder, continued_refinement
 from extrecon.relion.program import VARIABLE
 from extrecon.system.processes import signals_handled
@@ -188,7 +189,7 @@ class _Running:
         self._process: subprocess.Popen[bytes] | None = None
         self._received: int | None = None
         earlier = refinement.iterations() if refinement else []
-        self._said_before = {key for key, _ in progress.alarms(earlier)}
+        self._said_before = {key for key, _ in telling.alarms(earlier)}
 
     def wait(self) -> int:
         """Return the command's exit code; 128 + n after signal n, as a shell would."""
@@ -209,7 +210,7 @@ class _Running:
         said = set(self._said_before)
         while True:
             over = self._is_over()
-            for key, line in progress.alarms(self._refinement.iterations()):
+            for key, line in telling.alarms(self._refinement.iterations()):
                 if key not in said:
                     said.add(key)
                     errors.print(line, style="bold red", highlight=False, markup=False, soft_wrap=True)
@@ -255,7 +256,9 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
     iterations = refinement.iterations()
     if iterations:
         console.print(progress.table(iterations, str(refinement)))
-        for warning in progress.warnings(iterations):
+        for line in (*progress.fsc_lines(iterations), *progress.given_lines(iterations)):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        for warning in telling.warnings(iterations):
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         _draw(refinement, iterations)
     if refinement.records() == records_before:

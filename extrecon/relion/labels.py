@@ -33,6 +33,10 @@ LOCAL_HEALPIX_ORDER = "rlnAutoLocalSearchesHealpixOrder"
 SPLIT_HALVES = "rlnDoSplitRandomHalves"
 SOLVENT_MASK = "rlnSolventMaskName"
 RESOLUTION = "rlnCurrentResolution"
+ACCURACY_ROTATIONS = "rlnOverallAccuracyRotations"
+ACCURACY_TRANSLATIONS = "rlnOverallAccuracyTranslationsAngst"
+SOLVENT_CORRECTED_FSC = "rlnDoSolventFscCorrection"
+SYMMETRY = "rlnSymmetryGroup"
 
 # data_particles
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
