@@ -65,7 +65,7 @@ for _name in (
 ):
     _add(_name)
 app.command("doctor")(doctor.command)
-for _name in ("run", "watch", "daemon"):
+for _name in ("run", "watch", "report", "daemon"):
     _add(_name)
 
 

@@ -27,6 +27,7 @@ from extrecon.cli.watch import LOOK_SECONDS, follow
 from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse_options
 from extrecon.relion import telling
+from extrecon.relion.account import account_of
 from extrecon.relion.history import Iteration, RefinementFolder, continued_refinement
 from extrecon.relion.program import VARIABLE
 from extrecon.system.processes import signals_handled
@@ -252,7 +253,7 @@ class _Running:
 
 
 def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], code: int) -> None:
-    """Show the whole table, draw the picture, and say so if extrecon had no part in it."""
+    """Show the whole table, draw the picture and the page, and say so if extrecon had no part in it."""
     iterations = refinement.iterations()
     if iterations:
         console.print(progress.table(iterations, str(refinement)))
@@ -261,6 +262,7 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
         for warning in telling.warnings(iterations):
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         _draw(refinement, iterations)
+        _report(refinement)
     if refinement.records() == records_before:
         errors.print(
             f"[bold red]RELION never called extrecon-hook[/] (it ended with code {code}): nothing was "
@@ -280,3 +282,13 @@ def _draw(refinement: RefinementFolder, iterations: Sequence[Iteration]) -> None
         errors.print(f"[yellow]No picture:[/] {escape(str(error))}", highlight=False)
     else:
         console.print(f"picture: {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _report(refinement: RefinementFolder) -> None:
+    from extrecon.cli import report
+
+    try:
+        account = account_of(refinement)
+        report.write(account, report.default_page(account))
+    except Exception as error:  # noqa: BLE001  nor must a broken page
+        errors.print(f"[yellow]No report:[/] {escape(str(error))}", highlight=False)

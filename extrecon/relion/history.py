@@ -6,6 +6,7 @@ and change while they are read: what cannot be read yet is left out until it can
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import stat
@@ -143,7 +144,8 @@ class RefinementFolder:
 
     def is_finished(self) -> bool:
         """Tell whether RELION has written its final files, which bear no iteration."""
-        finals = [path for path in self.folder.glob(f"{self.root or '*'}{MODEL}") if "_it" not in path.name]
+        root = "*" if self.root is None else glob.escape(self.root)
+        finals = [path for path in self.folder.glob(f"{root}{MODEL}") if "_it" not in path.name]
         return bool(finals)
 
     def _files(self) -> list[Path]:

@@ -37,6 +37,9 @@ ACCURACY_ROTATIONS = "rlnOverallAccuracyRotations"
 ACCURACY_TRANSLATIONS = "rlnOverallAccuracyTranslationsAngst"
 SOLVENT_CORRECTED_FSC = "rlnDoSolventFscCorrection"
 SYMMETRY = "rlnSymmetryGroup"
+LAST_ITERATION = "rlnNumberOfIterations"
+AUTO_REFINE = "rlnDoAutoRefine"
+CLASSES = "rlnNrClasses"
 
 # data_particles
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")

@@ -155,21 +155,18 @@ class FscChange:
     Attributes
     ----------
     now, before : the two iterations
-    limit_now, limit_before : resolution of the last shell before it falls under 0.143, Å
     mean_change : over `shells`
-    shells : how many lie below the finer of the two limits
+    shells : how many lie below the finer of the two limits, and were within the images of both iterations
     """
 
     now: Iteration
     before: Iteration
-    limit_now: float
-    limit_before: float
     mean_change: float
     shells: int
 
     def __str__(self) -> str:
-        before = f"it{self.before.number:03d}: {angstrom(self.limit_before)}"
-        limits = f"FSC falls under {GOLD_STANDARD} after {angstrom(self.limit_now)} ({before})"
+        before = f"it{self.before.number:03d}: {_limit_told(self.before)}"
+        limits = f"FSC falls under {GOLD_STANDARD} after {_limit_told(self.now)} ({before})"
         return f"it{self.now.number:03d}: {limits}, mean change {self.mean_change:+z.3f} over {self.shells} shells"
 
 
@@ -182,9 +179,22 @@ def fsc_changes(iterations: Sequence[Iteration]) -> list[FscChange]:
             continue
         curves = [np.array(iteration.half_map_fsc) for iteration in (now, before)]
         shells = max(1, *(last_shell_above(curve, GOLD_STANDARD) for curve in curves))
+        shells = min(shells, held_shells(now) - 1, held_shells(before) - 1)
         change = float(np.mean((curves[0] - curves[1])[1 : shells + 1]))
-        found.append(FscChange(now, before, fsc_limit(now), fsc_limit(before), change, shells))
+        found.append(FscChange(now, before, change, shells))
     return found
+
+
+def held_shells(iteration: Iteration) -> int:
+    """Return how many shells of an FSC RELION has measured; beyond the images that it used it writes zeros."""
+    return len(np.trim_zeros(np.array(iteration.half_map_fsc), "b"))
+
+
+def _limit_told(iteration: Iteration) -> str:
+    """Return where the FSC falls under 0.143, and whether only because the images ended there."""
+    curve = np.array(iteration.half_map_fsc)
+    ended = held_shells(iteration) == last_shell_above(curve, GOLD_STANDARD) + 1 < len(curve)
+    return angstrom(fsc_limit(iteration)) + (", where the images used end" if ended else "")
 
 
 def fsc_limit(iteration: Iteration) -> float:

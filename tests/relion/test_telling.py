@@ -14,6 +14,7 @@ from extrecon.relion.telling import (
     fsc_changes,
     fsc_limit,
     given,
+    held_shells,
     sparkline,
     warnings,
 )
@@ -27,8 +28,8 @@ def iteration(number: int, outcome: str = "plain", reason: str = "global") -> It
 
 
 def falling(shells: int, at: float) -> tuple[float, ...]:
-    """Return an FSC that is 1 up to a place and 0 from there on."""
-    return tuple(np.where(np.arange(shells) < at, 1.0, 0.0).tolist())
+    """Return an FSC that is 1 up to a place and 0.05 from there on."""
+    return tuple(np.where(np.arange(shells) < at, 1.0, 0.05).tolist())
 
 
 def test_what_repeats_is_told_once() -> None:
@@ -70,13 +71,25 @@ def test_the_fsc_is_compared_with_that_of_the_iteration_before() -> None:
     ]
     (change,) = fsc_changes(maps)
     assert (change.now.number, change.before.number) == (2, 1)
-    assert change.limit_before == pytest.approx(20 * 2.0 / 4)
-    assert change.limit_now == pytest.approx(20 * 2.0 / 8)
+    assert fsc_limit(change.before) == pytest.approx(20 * 2.0 / 4)
+    assert fsc_limit(change.now) == pytest.approx(20 * 2.0 / 8)
     assert change.shells == 8
-    assert change.mean_change == pytest.approx(4 / 8)  # four of eight shells went from 0 to 1
+    assert change.mean_change == pytest.approx(4 * 0.95 / 8)  # four of eight shells
     assert str(change) == (
-        "it002: FSC falls under 0.143 after 5.00 Å (it001: 10.00 Å), mean change +0.500 over 8 shells"
+        "it002: FSC falls under 0.143 after 5.00 Å (it001: 10.00 Å), mean change +0.475 over 8 shells"
     )
+
+
+def test_shells_beyond_the_images_are_not_compared() -> None:
+    before = (*falling(7, 7.0), 0.0, 0.0, 0.0, 0.0)  # as RELION writes it where its images were cropped
+    maps = [
+        Iteration(n, "run", half_map_fsc=curve, pixel_size_angstrom=2.0)
+        for n, curve in ((1, before), (2, falling(11, 11.0)))
+    ]
+    (change,) = fsc_changes(maps)
+    assert held_shells(maps[0]) == 7
+    assert (change.shells, change.mean_change) == (6, 0.0)
+    assert "4.00 Å (it001: 6.67 Å, where the images used end)" in str(change)
 
 
 def test_curves_of_another_box_are_not_compared() -> None:
