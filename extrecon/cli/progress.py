@@ -55,11 +55,24 @@ def stage_table(iterations: Sequence[Iteration]) -> Table | None:
     return shown
 
 
-def given_lines(iterations: Sequence[Iteration], most: int | None = None) -> list[str]:
-    """Return what each half was given and why, a line for what repeats; the last ``most`` and all that failed."""
+def given_lines(iterations: Sequence[Iteration], most: int | None = None) -> list[tuple[str, str]]:
+    """Return what each half was given and why, a line with its style for what repeats.
+
+    Parameters
+    ----------
+    most : show only the last so many, and of those that failed the last `MOST_WARNINGS`; None: all
+    """
     parts = telling.given(iterations)
-    late = set(range(len(parts))[-most:] if most else range(len(parts)))
-    return [str(part) for place, part in enumerate(parts) if place in late or part.outcome in telling.HARM]
+    shown = set(range(len(parts)))
+    if most:
+        harmed = [place for place, part in enumerate(parts) if part.outcome in telling.HARM]
+        shown = {*harmed[-MOST_WARNINGS:], *range(len(parts))[-most:]}
+    lines = [
+        (str(parts[place]), "bold red" if parts[place].outcome in telling.HARM else "dim")
+        for place in sorted(shown)
+    ]
+    hidden = len(parts) - len(shown)
+    return [*([(f"{hidden} earlier lines are not shown", "dim")] if hidden else []), *lines]
 
 
 def fsc_lines(iterations: Sequence[Iteration], width: int = 0) -> list[str]:

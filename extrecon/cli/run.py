@@ -257,8 +257,9 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
     iterations = refinement.iterations()
     if iterations:
         console.print(progress.table(iterations, str(refinement)))
-        for line in (*progress.fsc_lines(iterations), *progress.given_lines(iterations)):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        lines = [(line, "") for line in progress.fsc_lines(iterations)]
+        for line, style in (*lines, *progress.given_lines(iterations)):
+            console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
         for warning in telling.warnings(iterations):
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         _draw(refinement, iterations)

@@ -93,7 +93,7 @@ def view(refinement: RefinementFolder, height: int | None = None) -> Group:
         parts.append(stages)
     parts += [Text(line, style="dim") for line in progress.fsc_lines(iterations, _FSC_BARS)]
     told = progress.given_lines(iterations, _GIVEN_LINES if height else None)
-    parts += [Text(line, style="dim") for line in told or ["no call of extrecon-hook yet"]]
+    parts += [Text(line, style=style) for line, style in told or [("no call of extrecon-hook yet", "dim")]]
     used = progress.disk_use(refinement)
     if used is not None:
         parts.append(Text(used, style="dim"))

@@ -6,6 +6,7 @@ mark that white space follows. Both by ChimeraX's documentation (commands `open`
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,15 @@ def maps_to_open(pairs: Sequence[Pair], looks: Mapping[Path, Look], mask: Path |
     return found
 
 
+def before_and_after(pairs: Sequence[tuple[Path, Path]]) -> list[Opened]:
+    """Return maps and what was made of them: the first pair is shown."""
+    found = []
+    for place, (before, after) in enumerate(pairs):
+        found.append(Opened(before, before.stem, None, _PLAIN, place == 0, 0.5))
+        found.append(Opened(after, after.stem, None, _REGULARIZED, place == 0))
+    return found
+
+
 def level_told(account: Account, pairs: Sequence[Pair]) -> str:
     """Return how the contour levels were chosen, for the script's comment and the page."""
     ways = dict.fromkeys(contour_share(pair, account)[1] for pair in pairs)
@@ -77,7 +87,7 @@ def write_script(path: Path, opened: Sequence[Opened], comments: Sequence[str]) 
     problems = []
     number = 0
     for each in opened:
-        name = _quoted(_relative(each.path, path.parent))
+        name = _quoted(os.path.relpath(each.path, path.parent))
         if name is None:
             told = f"ChimeraX cannot be told the name {printable(str(each.path))!r}: open it by hand"
             problems.append(told)
@@ -94,15 +104,6 @@ def write_script(path: Path, opened: Sequence[Opened], comments: Sequence[str]) 
     with replacing(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", "utf-8")
     return problems
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """Return a path as it counts from the script's folder, if it lies there; else from the root."""
-    absolute = path.absolute()
-    try:
-        return str(absolute.relative_to(folder.absolute()))
-    except ValueError:
-        return str(absolute)
 
 
 def _quoted(name: str) -> str | None:

@@ -73,8 +73,8 @@ def _extrecon(account: Account, cite: _Cited) -> list[str]:
     version = str(records[-1].get("extrecon") or "")
     each = ", each half set by itself" if account.is_split else ""
     told = [
-        f"Maps were reconstructed from RELION's Fourier accumulators by extrecon {version} through RELION's "
-        f"external reconstruction {cite('idea')}{each}."
+        f"Maps were reconstructed from RELION's Fourier accumulators by extrecon {version} {cite('extrecon')} "
+        f"through RELION's external reconstruction {cite('idea')}{each}."
     ]
     done = [(i.number, record) for i, call, record in calls if record.get("outcome") == "regularized"]
     if not done:

@@ -40,7 +40,7 @@ code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mon
 pre{background:var(--card);padding:.8rem 1rem;border-radius:6px;white-space:pre-wrap;margin:.5rem 0}
 blockquote{margin:.6rem 0;padding:.9rem 1.1rem;background:var(--card);border-radius:6px}
 blockquote p{max-width:none}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.75rem;margin:1.2rem 0}
+.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(8.6rem,1fr));gap:.75rem;margin:1.2rem 0}
 .card{background:var(--card);border-radius:8px;padding:.7rem .9rem}
 .card b{display:block;font-size:1.4rem;line-height:1.25;font-weight:650}
 .card span{color:var(--soft);font-size:.85rem}

@@ -17,6 +17,7 @@ REFERENCES = {
         "Burt A et al. (2024) An image processing pipeline for electron cryo-tomography in RELION-5. FEBS"
         " Open Bio 14, 1788–1804."
     ),
+    "extrecon": "The extrecon developers. extrecon: the regularizer that runs inside RELION (software).",
     "idea": (
         "Ramírez-Aportela E, Carazo JM, Sorzano COS (2022) Higher resolution in cryo-EM by the "
         "combination of macromolecular prior knowledge and image-processing tools. IUCrJ 9, 632–638."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +27,17 @@ from extrecon.pictures.page import (
 )
 from extrecon.pictures.shown_maps import Look, Pair, looks_at, mask_of, pairs_of
 from extrecon.pictures.slices import AXES, enlarged, grey_limits, grey_png
-from extrecon.regularizer import Progress, no_progress
 from extrecon.relion.account import Account
 from extrecon.relion.history import Iteration
 from extrecon.relion.telling import HARM, angstrom, call_order, fsc_changes, given, warnings
 
 SCRIPT_NAME = "extrecon_maps.cxc"
+Progress = Callable[[str, float], None]
+"""Takes a stage and the fraction of it that is done. As a regularizer's, which would load all that transforms."""
+
+
+def _silent(_stage: str, _fraction: float) -> None:
+    """Take no notice."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Report:
     notes: Sequence[str]
 
 
-def write_report(path: Path, account: Account, progress: Progress = no_progress) -> Report:
+def write_report(path: Path, account: Account, progress: Progress = _silent) -> Report:
     """Write the page of a refinement, and beside its maps the script that opens them.
 
     Parameters
@@ -171,7 +176,7 @@ def _cards(account: Account, warned: int) -> Html:
         done = outcomes.get("regularized", 0)
         facts.append((f"{done} of {len(records)}", "calls regularized", "good" if done else ""))
         facts.append((str(failed), "calls in which the regularizer failed", "bad" if failed else ""))
-        facts.append((str(warned), "warnings", "warn" if warned else ""))
+        facts.append((str(warned), "warning" if warned == 1 else "warnings", "warn" if warned else ""))
         seconds = sum(sum(record.get("seconds", {}).values()) for record in records)
         facts.append((_duration(seconds), "work of extrecon, all calls together", ""))
         memory = [m for record in records if isinstance(m := record.get("peak_memory_megabytes"), int | float)]

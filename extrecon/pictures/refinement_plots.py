@@ -133,14 +133,15 @@ def shells(parts: Mapping[CallName, Mapping[str, Sequence[float]]], pixel_size_a
         figure.subplots_adjust(**_MARGINS, bottom=0.5 / height, top=1 - 0.4 / height, hspace=0.16)
         figure.align_ylabels()
 
-    caption = (
-        "Weight: the regularizer's part of each Fourier shell when it is blended with the half-map. Scale: what "
-        "each shell of the result was multiplied by; 0 where it was cut off."
-    )
+    caption = " ".join(_SHELL_CAPTIONS[key] for key, _ in wanted)
     return plots.plot("shells", "Blend weight and scale of each Fourier shell", height, draw, caption)
 
 
 _SHELL_ROWS = (("weights", "weight"), ("shell_scale", "scale"))
+_SHELL_CAPTIONS = {
+    "weights": "Weight: the regularizer's part of each Fourier shell when it is blended with the half-map.",
+    "shell_scale": "Scale: what each shell of the result was multiplied by; 0 where it was cut off.",
+}
 
 
 def _draw_shells(axes: Axes, curve: Sequence[float], call: CallName, pixel_size_angstrom: float) -> None:

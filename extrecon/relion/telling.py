@@ -19,7 +19,6 @@ from extrecon.relion.program import VARIABLE
 
 _ANOTHERS = "reconstructed by RELION's own program, not by extrecon-hook"
 _EVERY_RANK = f"is the variable set on every rank? With Open MPI: mpirun -x {VARIABLE}"
-_LOUD = {"fallback": "PLAIN (FAILED)", "failed": "NO MAP"}
 FOREIGN, UNCALLED = "foreign", "uncalled"
 """Beside a record's outcomes: a call that something else answered, and an iteration without a call."""
 HARM = ("fallback", "failed", FOREIGN, UNCALLED)
@@ -27,27 +26,17 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 def warnings(iterations: Sequence[Iteration]) -> list[str]:
-    """Return what the user must not miss, each once, with the first and the number of calls it is about."""
+    """Return what the records warn of, each once, with the first and the number of calls it is about.
+
+    What failed is told by `given`.
+    """
     first: dict[str, str] = {}
     count: dict[str, int] = {}
-    for where, text in _all_warnings(iterations):
-        first.setdefault(text, where)
-        count[text] = count.get(text, 0) + 1
+    for iteration, call, record in call_order(iterations):
+        for warning in record.get("warnings", ()):
+            first.setdefault(warning, f"it{iteration.number:03d} {call.label}")
+            count[warning] = count.get(warning, 0) + 1
     return [f"{first[text]}: {text}" + (f" ({n} calls)" if n > 1 else "") for text, n in count.items()]
-
-
-def _all_warnings(iterations: Sequence[Iteration]) -> Iterator[tuple[str, str]]:
-    for iteration in iterations:
-        if iteration.is_uncalled:
-            yield f"it{iteration.number:03d}", f"RELION made no external call; {_uncalled_advice()}"
-        for call in iteration.unserved:
-            yield f"it{iteration.number:03d} {call.label}", f"{_ANOTHERS}: {_EVERY_RANK}"
-        for call, record in sorted(iteration.records.items(), key=str):
-            where = f"it{iteration.number:03d} {call.label}"
-            if record.get("outcome") in _LOUD:
-                yield where, f"{_LOUD[record['outcome']]}: {record.get('reason')}"
-            for warning in record.get("warnings", ()):
-                yield where, str(warning)
 
 
 def alarms(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
@@ -129,9 +118,9 @@ def _given_in(iteration: Iteration) -> list[Given]:
         key = (str(record.get("outcome")), told_of(record), str(record.get("reason") or ""))
         groups.setdefault(key, []).append(call.label)
     for call in iteration.unserved:
-        groups.setdefault((FOREIGN, "not extrecon's map", _ANOTHERS), []).append(call.label)
+        groups.setdefault((FOREIGN, "NOT EXTRECON'S MAP", f"{_ANOTHERS}: {_EVERY_RANK}"), []).append(call.label)
     if iteration.is_uncalled:
-        groups[UNCALLED, "no external call", _uncalled_advice()] = []
+        groups[UNCALLED, "RELION made no external call", _uncalled_advice()] = []
     number = iteration.number
     return [Given(number, number, tuple(calls), *key) for key, calls in groups.items()]
 

@@ -118,7 +118,7 @@ def _plots(scores: Scores) -> Iterator[page.Html]:
 
         needs = _NEEDS.get(name, ())
         if not needs or any(part in scores for part in needs):
-            yield plots.plot(name, description, 3.2, panel)
+            yield plots.plot(name, description, 3.2, panel, description)
 
 
 def _draw(path: Path, scores: Scores) -> None:
@@ -149,7 +149,7 @@ def _draw_curves(axes: Axes, scores: Scores) -> None:
     axes.axhline(GOLD_STANDARD, color="0.6", linewidth=0.8)
     axes.set(xlabel="spatial frequency, 1/Å", ylabel="FSC", ylim=(-0.1, 1.05))
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(frameon=False)
 
 
 def _draw_directions(axes: Axes, scores: Scores) -> None:

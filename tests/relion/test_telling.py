@@ -59,8 +59,15 @@ def test_an_iteration_without_a_call_is_told() -> None:
     silent = Iteration(2, "run", resolution_angstrom={1: 8.0}, is_uncalled=True)
     found = given([iteration(1), silent])
     assert found[-1].outcome == UNCALLED
-    assert "it002: no external call" in str(found[-1])
-    assert any("RELION made no external call" in text for text in warnings([iteration(1), silent]))
+    assert "it002: RELION made no external call (RELION 4.0.2 and later need" in str(found[-1])
+
+
+def test_a_warning_is_told_once() -> None:
+    told = [iteration(1), iteration(2)]
+    for part in told:
+        for record in part.records.values():
+            record["warnings"] = ["look"]  # type: ignore[index]
+    assert warnings(told) == ["it001 half1: look (4 calls)"]
 
 
 def test_the_fsc_is_compared_with_that_of_the_iteration_before() -> None:
