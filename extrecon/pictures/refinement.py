@@ -84,7 +84,7 @@ def draw_course(figure: Figure, iterations: Sequence[Iteration], colours: Colour
         axes.grid(alpha=0.3)
     rows[-1].set_xlabel("iteration")
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    order.yaxis.set_major_locator(MaxNLocator(integer=True))
+    order.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     top: Axes = resolution
     return top
 

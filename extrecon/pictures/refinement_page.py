@@ -29,7 +29,7 @@ from extrecon.pictures.shown_maps import Look, Pair, looks_at, mask_of, pairs_of
 from extrecon.pictures.slices import AXES, enlarged, grey_limits, grey_png
 from extrecon.relion.account import Account
 from extrecon.relion.history import Iteration
-from extrecon.relion.telling import HARM, angstrom, call_order, fsc_changes, given, warnings
+from extrecon.relion.telling import angstrom, call_order, fsc_changes, harm, warnings
 
 SCRIPT_NAME = "extrecon_maps.cxc"
 Progress = Callable[[str, float], None]
@@ -113,8 +113,7 @@ def _head(account: Account) -> list[Html]:
         paragraph(f"{account.kind}, {len(account.iterations)} iterations on record", class_="soft"),
         *_state(account),
     ]
-    harmed = [str(part) for part in given(account.iterations) if part.outcome in HARM]
-    if harmed:
+    if harmed := harm(account.iterations):
         told = "RELION went on without what was asked for in these calls:"
         parts.append(alert("bad", element("b", told), listing(harmed)))
     parts.append(_cards(account, len(found)))

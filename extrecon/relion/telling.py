@@ -6,6 +6,7 @@ The same words for the terminal and for the page.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,6 +23,7 @@ _EVERY_RANK = f"is the variable set on every rank? With Open MPI: mpirun -x {VAR
 FOREIGN, UNCALLED = "foreign", "uncalled"
 """Beside a record's outcomes: a call that something else answered, and an iteration without a call."""
 HARM = ("fallback", "failed", FOREIGN, UNCALLED)
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -103,6 +105,21 @@ def given(iterations: Sequence[Iteration]) -> list[Given]:
     return told
 
 
+def harm(iterations: Sequence[Iteration]) -> list[str]:
+    """Return what went wrong, what differs by numbers alone told once: of how many calls, and the first of them."""
+    groups: dict[tuple[str, str], list[Given]] = {}
+    for part in given(iterations):
+        if part.outcome in HARM:
+            groups.setdefault((part.told, _NUMBER.sub("#", part.reason)), []).append(part)
+    told = []
+    for parts in groups.values():
+        calls = sum((part.last - part.first + 1) * max(1, len(part.calls)) for part in parts)
+        last = max(part.last for part in parts)
+        more = f"{calls} calls up to it{last:03d}, first " if len(parts) > 1 else ""
+        told.append(f"{more}{parts[0]}")
+    return told
+
+
 def _goes_on(before: Given, now: Given) -> bool:
     return before.last == now.first - 1 and _sameness(before) == _sameness(now)
 
@@ -155,7 +172,7 @@ class FscChange:
 
     def __str__(self) -> str:
         before = f"it{self.before.number:03d}: {_limit_told(self.before)}"
-        limits = f"FSC falls under {GOLD_STANDARD} after {_limit_told(self.now)} ({before})"
+        limits = f"FSC above {GOLD_STANDARD} up to {_limit_told(self.now)} ({before})"
         return f"it{self.now.number:03d}: {limits}, mean change {self.mean_change:+z.3f} over {self.shells} shells"
 
 
@@ -180,7 +197,7 @@ def held_shells(iteration: Iteration) -> int:
 
 
 def _limit_told(iteration: Iteration) -> str:
-    """Return where the FSC falls under 0.143, and whether only because the images ended there."""
+    """Return how far the FSC is above 0.143, and whether that is only where the images ended."""
     curve = np.array(iteration.half_map_fsc)
     ended = held_shells(iteration) == last_shell_above(curve, GOLD_STANDARD) + 1 < len(curve)
     return angstrom(fsc_limit(iteration)) + (", where the images used end" if ended else "")

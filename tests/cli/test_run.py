@@ -343,11 +343,11 @@ def test_watch_tells_a_finished_job_in_lines(tmp_path: Path) -> None:
 
 def test_watch_tells_how_the_fsc_moved(tmp_path: Path) -> None:
     write_refinement(tmp_path, maps=False)
-    expected = "it011: FSC falls under 0.143 after 12.34 Å, where the images used end (it010: 12.34 Å"
+    expected = "it011: FSC above 0.143 up to 12.34 Å, where the images used end (it010: 12.34 Å"
     assert expected in watch(tmp_path)
     shown, _ = in_a_terminal([EXTRECON, "watch", str(tmp_path)], tmp_path)
     assert "FSC it012 ████" in shown
-    assert "it012: FSC falls under 0.143 after 10.80 Å" in " ".join(shown.split())
+    assert "it012: FSC above 0.143 up to 10.80 Å" in " ".join(shown.split())
     assert "it010–011 half1, half2: regularized with cnn (local search" in " ".join(shown.split())
 
 

@@ -14,6 +14,7 @@ from extrecon.relion.telling import (
     fsc_changes,
     fsc_limit,
     given,
+    harm,
     held_shells,
     sparkline,
     warnings,
@@ -55,6 +56,15 @@ def test_what_one_half_got_alone_is_told_apart() -> None:
     assert [str(part) for part in loud] == ["it002 half2: WARNING: PLAIN MAP RETURNED (local; but cnn failed: no)"]
 
 
+def test_failures_that_differ_by_numbers_alone_are_told_together() -> None:
+    maps = [iteration(n, "fallback", f"cnn failed: it correlates 0.{n}") for n in (4, 5)] + [iteration(6)]
+    assert harm(maps) == [
+        "4 calls up to it005, first it004 half1, half2: WARNING: PLAIN MAP RETURNED (cnn failed: it correlates 0.4)"
+    ]
+    assert harm([maps[0]]) == ["it004 half1, half2: WARNING: PLAIN MAP RETURNED (cnn failed: it correlates 0.4)"]
+    assert harm([maps[-1]]) == []
+
+
 def test_an_iteration_without_a_call_is_told() -> None:
     silent = Iteration(2, "run", resolution_angstrom={1: 8.0}, is_uncalled=True)
     found = given([iteration(1), silent])
@@ -82,9 +92,7 @@ def test_the_fsc_is_compared_with_that_of_the_iteration_before() -> None:
     assert fsc_limit(change.now) == pytest.approx(20 * 2.0 / 8)
     assert change.shells == 8
     assert change.mean_change == pytest.approx(4 * 0.95 / 8)  # four of eight shells
-    assert str(change) == (
-        "it002: FSC falls under 0.143 after 5.00 Å (it001: 10.00 Å), mean change +0.475 over 8 shells"
-    )
+    assert str(change) == ("it002: FSC above 0.143 up to 5.00 Å (it001: 10.00 Å), mean change +0.475 over 8 shells")
 
 
 def test_shells_beyond_the_images_are_not_compared() -> None:
