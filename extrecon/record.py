@@ -13,6 +13,7 @@ from extrecon import __version__
 from extrecon.errors import OutputError
 from extrecon.system.files import replacing
 from extrecon.system.json_text import printable, read_json_object, to_json
+from extrecon.system.memory import peak_memory_megabytes
 
 RECORD_FORMAT = 1
 RECORD_SUFFIX = "_extrecon.json"
@@ -53,6 +54,7 @@ class Record:
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
     seconds : wall time a stage
+    peak_memory_megabytes : the most memory of the process at work, on the host; null where the system does not tell
     maps : names of the regularizer's own maps, written beside the result
     warnings : sentences the user should read
     error : the error's text and traceback if something failed
@@ -87,6 +89,7 @@ class Record:
     safeguards: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_megabytes: float | None = None
     maps: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     error: dict[str, str] | None = None
@@ -107,6 +110,7 @@ class Record:
         ------
         OutputError : the folder is read-only, or the disk is full.
         """
+        self.peak_memory_megabytes = peak_memory_megabytes()
         content = {"format": RECORD_FORMAT, "extrecon": __version__, **vars(self)}
         with replacing(path) as temporary:
             temporary.write_text(to_json(content), "utf-8")

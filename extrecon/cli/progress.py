@@ -10,14 +10,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from extrecon.relion import telling
 from extrecon.relion.history import CallName, Iteration, RefinementFolder
-from extrecon.relion.program import VARIABLE
 
 _COLOURS = {"regularized": "green", "fallback": "bold red", "failed": "bold red", "unfinished": "yellow"}
 _WORDS = {"fallback": "PLAIN (FAILED)", "failed": "NO MAP", "unfinished": "at work"}
 MOST_WARNINGS = 8
-_ANOTHERS = "reconstructed by RELION's own program, not by extrecon-hook"
-_EVERY_RANK = f"is the variable set on every rank? With Open MPI: mpirun -x {VARIABLE}"
 
 
 def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = None) -> Table:
@@ -57,52 +55,37 @@ def stage_table(iterations: Sequence[Iteration]) -> Table | None:
     return shown
 
 
-def why(iterations: Sequence[Iteration]) -> str:
-    """Return the last decision's reason."""
-    last = next((i for i in reversed(iterations) if i.records), None)
-    if last is None:
-        return "no call of extrecon-hook yet"
-    call = sorted(last.records, key=str)[0]
-    return f"it{last.number:03d} {call.label}: {last.records[call].get('reason')}"
+def given_lines(iterations: Sequence[Iteration], most: int | None = None) -> list[tuple[str, str]]:
+    """Return what each half was given and why, a line with its style for what repeats.
+
+    Parameters
+    ----------
+    most : show only the last so many, and of those that failed the last `MOST_WARNINGS`; None: all
+    """
+    parts = telling.given(iterations)
+    shown = set(range(len(parts)))
+    if most:
+        harmed = [place for place, part in enumerate(parts) if part.outcome in telling.HARM]
+        shown = {*harmed[-MOST_WARNINGS:], *range(len(parts))[-most:]}
+    lines = [
+        (str(parts[place]), "bold red" if parts[place].outcome in telling.HARM else "dim")
+        for place in sorted(shown)
+    ]
+    hidden = len(parts) - len(shown)
+    return [*([(f"{hidden} earlier lines are not shown", "dim")] if hidden else []), *lines]
 
 
-def warnings(iterations: Sequence[Iteration]) -> list[str]:
-    """Return what the user must not miss, each once, with the first and the number of calls it is about."""
-    first: dict[str, str] = {}
-    count: dict[str, int] = {}
-    for where, text in _all_warnings(iterations):
-        first.setdefault(text, where)
-        count[text] = count.get(text, 0) + 1
-    return [f"{first[text]}: {text}" + (f" ({n} calls)" if n > 1 else "") for text, n in count.items()]
-
-
-def _all_warnings(iterations: Sequence[Iteration]) -> Iterator[tuple[str, str]]:
-    for iteration in iterations:
-        if iteration.is_uncalled:
-            yield f"it{iteration.number:03d}", f"RELION made no external call; {_uncalled_advice()}"
-        for call in iteration.unserved:
-            yield f"it{iteration.number:03d} {call.label}", f"{_ANOTHERS}: {_EVERY_RANK}"
-        for call, record in sorted(iteration.records.items(), key=str):
-            where = f"it{iteration.number:03d} {call.label}"
-            if record.get("outcome") in ("fallback", "failed"):
-                yield where, f"{_WORDS[record['outcome']]}: {record.get('reason')}"
-            for warning in record.get("warnings", ()):
-                yield where, str(warning)
-
-
-def alarms(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
-    """Yield a line, with its key, for each thing that extrecon-hook cannot tell, since it was not called."""
-    for iteration in iterations:
-        where = f"it{iteration.number:03d}"
-        for call in iteration.unserved:
-            yield (iteration.root, where, call), f"{where} {call.label}: WARNING: {_ANOTHERS}: {_EVERY_RANK}"
-        if iteration.is_uncalled:
-            told = f"{where}: WARNING: RELION made no external call in {where}; {_uncalled_advice()}"
-            yield (iteration.root, where), told
-
-
-def _uncalled_advice() -> str:
-    return "RELION 4.0.2 and later need --external_reconstruct again with --continue, and --blush wins over it"
+def fsc_lines(iterations: Sequence[Iteration], width: int = 0) -> list[str]:
+    """Return how the FSC has moved in the last iteration, with both curves as bars if there is any width."""
+    changes = telling.fsc_changes(iterations)
+    if not changes:
+        return []
+    last = changes[-1]
+    curves = [
+        f"FSC it{iteration.number:03d} {telling.sparkline(iteration.half_map_fsc[1:], width)}"
+        for iteration in ((last.before, last.now) if width else ())
+    ]
+    return [*curves, str(last)]
 
 
 def disk_use(refinement: RefinementFolder) -> str | None:
@@ -127,31 +110,27 @@ def bytes_text(size: float) -> str:
 
 def lines(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
     """Yield a line for each thing that has happened, each with a key that tells it from the others."""
+    changes = {change.now.number: change for change in telling.fsc_changes(iterations)}
     for iteration in iterations:
         where = f"it{iteration.number:03d}"
         for call, record in sorted(iteration.records.items(), key=str):
             if record.get("outcome") == "unfinished":
                 continue
             seconds = sum(record.get("seconds", {}).values())
-            told = _told(record)
+            told = telling.told_of(record)
             key = (iteration.number, call, record.get("outcome"))
             yield key, f"{where} {call.label}: {told} ({record.get('reason')}), {seconds:.1f} s"
             for warning in record.get("warnings", ()):
                 yield (*key, warning), f"{where} {call.label}: warning: {warning}"
-        yield from alarms([iteration])
+        yield from telling.alarms([iteration])
         if iteration.resolution_angstrom and iteration.healpix_order is not None:
             found = ", ".join(
                 f"{_half(h)} " + (f"{r:.2f} Å" if math.isfinite(r) else "–")
                 for h, r in sorted(iteration.resolution_angstrom.items(), key=str)
             )
             yield (iteration.number, "resolution"), f"{where}: HEALPix order {iteration.healpix_order}, {found}"
-
-
-def _told(record: Mapping[str, Any]) -> str:
-    outcome = str(record.get("outcome"))
-    if outcome == "regularized":
-        return f"regularized with {(record.get('regularizer') or {}).get('name')}"
-    return {"plain": "plain map", "fallback": "WARNING: PLAIN MAP RETURNED"}.get(outcome, "ERROR: no map returned")
+            if iteration.number in changes:
+                yield (iteration.number, "FSC"), str(changes[iteration.number])
 
 
 def _columns(iterations: Sequence[Iteration]) -> list[CallName]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 import typer
+from rich.markup import escape
 
 from extrecon.call.choice import Choice, choose
 from extrecon.call.masks import MASK_MADE, find_mask
@@ -88,7 +89,7 @@ def command(
     threads: ThreadsOption = 0,
     overwrite: OverwriteOption = False,
     pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG beside each result.")
+        bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG beside each result; open all in ChimeraX.")
     ] = True,
 ) -> None:
     """Regularize a map, or two half-maps, each by itself so that they stay independent.
@@ -101,7 +102,8 @@ def command(
         raise UsageError("--fsc-cutoff needs both half-maps: their FSC tells where to cut.")
     choice = choose(regularizer, settings_from(set_))
     targets = [output / f"{path.stem}_{regularizer}.mrc" for path in inputs]
-    written = targets + [target.with_suffix(".png") for target in targets if pictures]
+    script = targets[0].with_suffix(".cxc")
+    written = targets + [target.with_suffix(".png") for target in targets if pictures] + [script] * pictures
     others = [path for path in (mask, local_resolution) if path is not None]
     refuse_to_overwrite(written, overwrite=overwrite, inputs=[*inputs, *others])
     maps = [read_map(path, pixel_size) for path in inputs]
@@ -125,6 +127,16 @@ def command(
     for index, (path, half_map, target) in enumerate(zip(inputs, maps, targets, strict=True)):
         other = maps[1 - index] if len(maps) > 1 else None
         _regularize_one(path, half_map, other, target, work)
+    if pictures:
+        _write_script(script, list(zip(inputs, targets, strict=True)))
+
+
+def _write_script(script: Path, pairs: list[tuple[Path, Path]]) -> None:
+    """Write what opens each input and its result in ChimeraX, at the levels that ChimeraX chooses."""
+    from extrecon.pictures.chimerax import before_and_after, write_script
+
+    for problem in write_script(script, before_and_after(pairs), ["Open this file in a fresh ChimeraX."]):
+        console.print(f"  [yellow]warning:[/] {escape(problem)}", highlight=False)
 
 
 def _inputs(first: Path, second: Path | None) -> list[Path]:

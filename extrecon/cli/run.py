@@ -27,6 +27,8 @@ from extrecon.cli.run_mask import with_mask
 from extrecon.cli.watch import LOOK_SECONDS, follow
 from extrecon.errors import DaemonError, UsageError
 from extrecon.options.command_line import parse_options
+from extrecon.relion import telling
+from extrecon.relion.account import account_of
 from extrecon.relion.history import Iteration, RefinementFolder, continued_refinement
 from extrecon.relion.program import VARIABLE
 from extrecon.system.processes import signals_handled
@@ -194,7 +196,7 @@ class _Running:
         self._process: subprocess.Popen[bytes] | None = None
         self._received: int | None = None
         earlier = refinement.iterations() if refinement else []
-        self._said_before = {key for key, _ in progress.alarms(earlier)}
+        self._said_before = {key for key, _ in telling.alarms(earlier)}
 
     def wait(self) -> int:
         """Return the command's exit code; 128 + n after signal n, as a shell would."""
@@ -215,7 +217,7 @@ class _Running:
         said = set(self._said_before)
         while True:
             over = self._is_over()
-            for key, line in progress.alarms(self._refinement.iterations()):
+            for key, line in telling.alarms(self._refinement.iterations()):
                 if key not in said:
                     said.add(key)
                     errors.print(line, style="bold red", highlight=False, markup=False, soft_wrap=True)
@@ -257,13 +259,17 @@ class _Running:
 
 
 def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], code: int) -> None:
-    """Show the whole table, draw the picture, and say so if extrecon had no part in it."""
+    """Show the whole table, draw the picture and the page, and say so if extrecon had no part in it."""
     iterations = refinement.iterations()
     if iterations:
         console.print(progress.table(iterations, str(refinement)))
-        for warning in progress.warnings(iterations):
+        lines = [(line, "") for line in progress.fsc_lines(iterations)]
+        for line, style in (*lines, *progress.given_lines(iterations)):
+            console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        for warning in telling.warnings(iterations):
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         _draw(refinement, iterations)
+        _report(refinement)
     if refinement.records() == records_before:
         errors.print(
             f"[bold red]RELION never called extrecon-hook[/] (it ended with code {code}): nothing was "
@@ -283,3 +289,13 @@ def _draw(refinement: RefinementFolder, iterations: Sequence[Iteration]) -> None
         errors.print(f"[yellow]No picture:[/] {escape(str(error))}", highlight=False)
     else:
         console.print(f"picture: {path}", highlight=False, soft_wrap=True, markup=False)
+
+
+def _report(refinement: RefinementFolder) -> None:
+    from extrecon.cli import report
+
+    try:
+        account = account_of(refinement)
+        report.write(account, report.default_page(account))
+    except Exception as error:  # noqa: BLE001  nor must a broken page
+        errors.print(f"[yellow]No report:[/] {escape(str(error))}", highlight=False)

@@ -15,11 +15,13 @@ from rich.text import Text
 from extrecon.cli import progress
 from extrecon.cli.console import console
 from extrecon.errors import InputError
+from extrecon.relion import telling
 from extrecon.relion.history import RefinementFolder
 from extrecon.relion.watching import Waiting
 
 LOOK_SECONDS = 2.0
-_ROWS_BESIDE_TABLE = 16
+_ROWS_BESIDE_TABLE = 22
+_GIVEN_LINES, _FSC_BARS = 4, 60
 
 
 def command(
@@ -89,11 +91,13 @@ def view(refinement: RefinementFolder, height: int | None = None) -> Group:
     stages = progress.stage_table(iterations)
     if stages is not None:
         parts.append(stages)
-    parts.append(Text(progress.why(iterations), style="dim"))
+    parts += [Text(line, style="dim") for line in progress.fsc_lines(iterations, _FSC_BARS)]
+    told = progress.given_lines(iterations, _GIVEN_LINES if height else None)
+    parts += [Text(line, style=style) for line, style in told or [("no call of extrecon-hook yet", "dim")]]
     used = progress.disk_use(refinement)
     if used is not None:
         parts.append(Text(used, style="dim"))
-    found = progress.warnings(iterations)
+    found = telling.warnings(iterations)
     parts += [Text(f"warning: {text}", style="yellow") for text in found[: progress.MOST_WARNINGS]]
     if len(found) > progress.MOST_WARNINGS:
         parts.append(

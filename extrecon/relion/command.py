@@ -70,10 +70,10 @@ def _commands_back_to_the_start(command: Command, optimiser: Path) -> Iterator[C
         if before is None or before in seen:
             break
         seen.append(before)
-        command = Command(_opening(before))
+        command = Command(opening_of(before))
         yield command
     for path in seen:
-        yield from (Command(_opening(other)) for other in _same_run(path))
+        yield from (Command(opening_of(other)) for other in _same_run(path))
 
 
 def _found(named: str, optimiser: Path) -> Path | None:
@@ -100,7 +100,8 @@ def _same_run(optimiser: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def _opening(path: Path) -> str:
+def opening_of(path: Path) -> str:
+    """Return the comments at the head of an optimiser file; "" if it cannot be read."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)

@@ -6,6 +6,7 @@ and change while they are read: what cannot be read yet is left out until it can
 
 from __future__ import annotations
 
+import glob
 import json
 import math
 import stat
@@ -58,6 +59,9 @@ class Iteration:
     root : RELION's output name, without folder
     healpix_order, local_healpix_order : order used in this iteration, and the one from which search is local
     resolution_angstrom : Å, by half; under None for a joined iteration
+    half_map_fsc : of the two halves, one value a shell from 0 on, as RELION writes it; empty if it does not
+    pixel_size_angstrom : Å; None where no model file tells it
+    accuracy_degrees, accuracy_angstrom : RELION's estimates of how well angles and shifts are known
     records : extrecon's records, by call
     calls : the calls that RELION made, whoever served them
     is_uncalled : whether RELION has reconstructed by itself, without any call, although it had made calls before
@@ -68,6 +72,10 @@ class Iteration:
     healpix_order: int | None = None
     local_healpix_order: int | None = None
     resolution_angstrom: dict[int | None, float] = field(default_factory=dict)
+    half_map_fsc: tuple[float, ...] = ()
+    pixel_size_angstrom: float | None = None
+    accuracy_degrees: float | None = None
+    accuracy_angstrom: float | None = None
     records: dict[CallName, Mapping[str, Any]] = field(default_factory=dict)
     calls: set[CallName] = field(default_factory=set)
     is_uncalled: bool = False
@@ -136,7 +144,8 @@ class RefinementFolder:
 
     def is_finished(self) -> bool:
         """Tell whether RELION has written its final files, which bear no iteration."""
-        finals = [path for path in self.folder.glob(f"{self.root or '*'}{MODEL}") if "_it" not in path.name]
+        root = "*" if self.root is None else glob.escape(self.root)
+        finals = [path for path in self.folder.glob(f"{root}{MODEL}") if "_it" not in path.name]
         return bool(finals)
 
     def _files(self) -> list[Path]:
@@ -164,15 +173,18 @@ class RefinementFolder:
             if name.kind is not None:
                 self._take_call(path, CallName(name.half, name.kind, name.number), iteration)
             return
-        values = self._read(path, read_values)
+        values = self._read(path, _read_model if name.ending == MODEL else read_values)
         if name.ending == SAMPLING:
             iteration.healpix_order = _whole(values.get(labels.HEALPIX_ORDER))
         elif name.ending == OPTIMISER:
             iteration.local_healpix_order = _whole(values.get(labels.LOCAL_HEALPIX_ORDER))
+            iteration.accuracy_degrees = _accuracy(values.get(labels.ACCURACY_ROTATIONS))
+            iteration.accuracy_angstrom = _accuracy(values.get(labels.ACCURACY_TRANSLATIONS))
         else:
             resolution = _number(values.get(labels.RESOLUTION))
             if resolution is not None:
                 iteration.resolution_angstrom[name.half] = resolution
+            self._take_fsc(values, iteration)
 
     def _take_call(self, path: Path, call: CallName, iteration: Iteration) -> None:
         if path.suffix != ".json":
@@ -188,10 +200,16 @@ class RefinementFolder:
         if last.healpix_order is None:
             sampling = self._read(stem.with_name(stem.name + SAMPLING), read_values)
             last.healpix_order = _whole(sampling.get(labels.HEALPIX_ORDER))
-        model = self._read(stem.with_name(stem.name + MODEL), read_values)
+        model = self._read(stem.with_name(stem.name + MODEL), _read_model)
         resolution = _number(model.get(labels.RESOLUTION))
         if resolution is not None and not last.resolution_angstrom:
             last.resolution_angstrom[None] = resolution
+        self._take_fsc(model, last)
+
+    def _take_fsc(self, model: Mapping[str, Any], iteration: Iteration) -> None:
+        """Take the FSC and what turns its shells into resolutions; both halves' models hold the same."""
+        iteration.half_map_fsc = model.get(_FSC_OF_MODEL) or iteration.half_map_fsc
+        iteration.pixel_size_angstrom = _positive(model.get(labels.PIXEL_SIZE)) or iteration.pixel_size_angstrom
 
     def _read(self, path: Path, read: Any) -> Mapping[str, Any]:
         try:
@@ -243,6 +261,36 @@ def read_values(path: Path) -> dict[str, str]:
     return values
 
 
+_FSC_OF_MODEL = "half-map FSC"
+_FIRST_REFERENCE = ("data_model_class_1", "data_model_body_1")
+_LONGEST_FSC = 10_000
+
+
+def _read_model(path: Path) -> Mapping[str, Any]:
+    """Return a model file's first values, and its half-map FSC; the long tables after that are not read."""
+    return {**read_values(path), _FSC_OF_MODEL: _read_fsc(path)}
+
+
+def _read_fsc(path: Path) -> tuple[float, ...]:
+    """Return the half-map FSC of a model's first class or body; empty without one, as in a classification."""
+    column, found = None, list[float]()
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if line.split() and line.split()[0] in _FIRST_REFERENCE:
+                break
+        for line in lines:
+            words = line.split()
+            if words[:1] == [f"_{labels.HALF_MAP_FSC}"] and len(words) == 2:
+                column = int(words[1].lstrip("#")) - 1
+            elif words and words[0].startswith("data_"):
+                break
+            elif words and column is not None and not words[0].startswith(("_", "#")):
+                found.append(float(words[column]) if column < len(words) else math.nan)
+    is_whole = 1 < len(found) < _LONGEST_FSC and all(math.isfinite(value) for value in found)
+    # Without half sets RELION writes zeros.
+    return tuple(found) if is_whole and any(found[1:]) else ()
+
+
 def _read_record(path: Path) -> Mapping[str, Any]:
     """Return a record whose fields are what the readers of `Iteration.records` rely on, whatever the file holds."""
     record = json.loads(path.read_text(encoding="utf-8", errors="replace"))
@@ -287,3 +335,16 @@ def _number(text: str | None) -> float | None:
         return None if text is None else float(text)
     except ValueError:
         return None
+
+
+_UNKNOWN_ACCURACY = 999.0  # what RELION writes before it has estimated any
+
+
+def _accuracy(text: str | None) -> float | None:
+    number = _positive(text)
+    return None if number is None or number >= _UNKNOWN_ACCURACY else number
+
+
+def _positive(text: str | None) -> float | None:
+    number = _number(text)
+    return number if number is not None and 0 < number < math.inf else None

@@ -33,6 +33,13 @@ LOCAL_HEALPIX_ORDER = "rlnAutoLocalSearchesHealpixOrder"
 SPLIT_HALVES = "rlnDoSplitRandomHalves"
 SOLVENT_MASK = "rlnSolventMaskName"
 RESOLUTION = "rlnCurrentResolution"
+ACCURACY_ROTATIONS = "rlnOverallAccuracyRotations"
+ACCURACY_TRANSLATIONS = "rlnOverallAccuracyTranslationsAngst"
+SOLVENT_CORRECTED_FSC = "rlnDoSolventFscCorrection"
+SYMMETRY = "rlnSymmetryGroup"
+LAST_ITERATION = "rlnNumberOfIterations"
+AUTO_REFINE = "rlnDoAutoRefine"
+CLASSES = "rlnNrClasses"
 
 # data_particles
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")

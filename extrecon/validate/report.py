@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from extrecon.fourier.resolution import GOLD_STANDARD
+from extrecon.pictures import page, plots
 from extrecon.system.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Scores = dict[str, Any]
 Row = tuple[str, str, str]
 _DOTS_PER_INCH = 110
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
-<style>body{{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}}
-table{{border-collapse:collapse}}td{{padding:.3em 1em .3em 0;border-bottom:1px solid #ddd}}img{{max-width:100%}}
-td:nth-child(2){{white-space:nowrap;font-weight:bold}}</style>
-<h1>{title}</h1><p>{inputs}</p><table>{rows}</table>
-<p><img alt="Curves" src="data:image/png;base64,{picture}"></p></html>
-"""
 
 
 def table(scores: Scores) -> list[Row]:
@@ -98,16 +94,31 @@ def write_report(folder: Path, scores: Scores, title: str) -> list[Path]:
     with replacing(paths[0]) as temporary:
         temporary.write_text(json.dumps(scores, indent=1, ensure_ascii=False) + "\n", "utf-8")
     _draw(paths[1], scores)
-    cells = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table(scores)
+    found = scores["warnings"]
+    inputs = page.table([(name, str(path)) for name, path in scores["inputs"].items()], kind="pairs")
+    page.write_page(
+        paths[2],
+        title,
+        page.element("h1", title),
+        page.alert("warn", page.element("b", "Warnings"), page.listing(found)) if found else page.Html(""),
+        page.section("Scores", page.table(table(scores), ("score", "value", "meaning"), "scores")),
+        page.section("Curves", page.element("div", *_plots(scores), class_="plots")),
+        page.section("Made from", inputs),
     )
-    picture = base64.b64encode(paths[1].read_bytes()).decode()
-    inputs = "<br>".join(html.escape(f"{name}: {path}") for name, path in scores["inputs"].items())
-    with replacing(paths[2]) as temporary:
-        temporary.write_text(
-            _PAGE.format(title=html.escape(title), inputs=inputs, rows=cells, picture=picture), "utf-8"
-        )
     return paths
+
+
+def _plots(scores: Scores) -> Iterator[page.Html]:
+    """Yield each panel of the picture as a plot of the page."""
+    for name, description, draw in _PANELS:
+
+        def panel(figure: Figure, draw: _Panel = draw) -> None:
+            draw(figure.subplots(), scores)
+            figure.subplots_adjust(left=0.17, right=0.97, bottom=0.16, top=0.96)
+
+        needs = _NEEDS.get(name, ())
+        if not needs or any(part in scores for part in needs):
+            yield plots.plot(name, description, 3.2, panel, description)
 
 
 def _draw(path: Path, scores: Scores) -> None:
@@ -116,36 +127,50 @@ def _draw(path: Path, scores: Scores) -> None:
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     FigureCanvasAgg(figure)
-    (curves, directions), (guinier, last) = figure.subplots(2, 2)
-    frequency = np.arange(scores["box"] // 2 + 1) / (scores["box"] * scores["pixel_size_angstrom"])
-    half = scores.get("half_maps", {})
-    for name in ("unmasked", "masked", "randomised", "corrected"):
-        if name in half:
-            curves.plot(frequency, half[name], label=f"half-maps, {name}")
-    for name in ("truth", "model"):
-        if name in scores:
-            curves.plot(frequency, scores[name]["masked"], "--", label=f"with the {name}, masked")
-    curves.axhline(GOLD_STANDARD, color="0.6", linewidth=0.8)
-    curves.set(xlabel="spatial frequency, 1/Å", ylabel="FSC", ylim=(-0.1, 1.05))
-    curves.legend(frameon=False, fontsize="small") if curves.lines[1:] else None
-    if half:
-        mean, spread = np.array(half["directional_mean"]), np.array(half["directional_sd"])
-        directions.fill_between(frequency, mean - spread, mean + spread, alpha=0.3)
-        directions.plot(frequency, mean)
-    directions.set(xlabel="spatial frequency, 1/Å", ylabel="directional FSC, mean ± SD", ylim=(-0.1, 1.05))
-    profile = np.array([np.nan if v is None else v for v in scores["guinier"]["ln_amplitude"]])
-    guinier.plot(frequency[1:] ** 2, profile[1:], "o-", markersize=3)
-    if wilson := scores["guinier"].get("wilson"):
-        ends = np.array([1 / wilson["low_angstrom"] ** 2, 1 / wilson["high_angstrom"] ** 2])
-        guinier.plot(ends, wilson["intercept"] - wilson["b_factor"] / 4 * ends, "k--", label="Wilson fit")
-        guinier.legend(frameon=False)
-    guinier.set(xlabel="squared spatial frequency, 1/Å²", ylabel="ln amplitude")
-    _draw_last(last, scores)
+    for axes, (_, _, draw) in zip(np.ravel(figure.subplots(2, 2)), _PANELS, strict=True):
+        draw(axes, scores)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 
 
-def _draw_last(axes: Any, scores: Scores) -> None:
+def _frequency(scores: Scores) -> Any:
+    """Return each shell's spatial frequency, 1/Å."""
+    return np.arange(scores["box"] // 2 + 1) / (scores["box"] * scores["pixel_size_angstrom"])
+
+
+def _draw_curves(axes: Axes, scores: Scores) -> None:
+    half = scores.get("half_maps", {})
+    for name in ("unmasked", "masked", "randomised", "corrected"):
+        if name in half:
+            axes.plot(_frequency(scores), half[name], label=f"half-maps, {name}")
+    for name in ("truth", "model"):
+        if name in scores:
+            axes.plot(_frequency(scores), scores[name]["masked"], "--", label=f"with the {name}, masked")
+    axes.axhline(GOLD_STANDARD, color="0.6", linewidth=0.8)
+    axes.set(xlabel="spatial frequency, 1/Å", ylabel="FSC", ylim=(-0.1, 1.05))
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False)
+
+
+def _draw_directions(axes: Axes, scores: Scores) -> None:
+    if half := scores.get("half_maps", {}):
+        mean, spread = np.array(half["directional_mean"]), np.array(half["directional_sd"])
+        axes.fill_between(_frequency(scores), mean - spread, mean + spread, alpha=0.3)
+        axes.plot(_frequency(scores), mean)
+    axes.set(xlabel="spatial frequency, 1/Å", ylabel="directional FSC, mean ± SD", ylim=(-0.1, 1.05))
+
+
+def _draw_guinier(axes: Axes, scores: Scores) -> None:
+    profile = np.array([np.nan if v is None else v for v in scores["guinier"]["ln_amplitude"]])
+    axes.plot(_frequency(scores)[1:] ** 2, profile[1:], "o-", markersize=3)
+    if wilson := scores["guinier"].get("wilson"):
+        ends = np.array([1 / wilson["low_angstrom"] ** 2, 1 / wilson["high_angstrom"] ** 2])
+        axes.plot(ends, wilson["intercept"] - wilson["b_factor"] / 4 * ends, "k--", label="Wilson fit")
+        axes.legend(frameon=False)
+    axes.set(xlabel="squared spatial frequency, 1/Å²", ylabel="ln amplitude")
+
+
+def _draw_last(axes: Axes, scores: Scores) -> None:
     """Draw the local resolution's histogram, or else the residues' Q-scores, or nothing."""
     if local := scores.get("local_resolution"):
         edges = np.array(local["edges_angstrom"])
@@ -156,3 +181,14 @@ def _draw_last(axes: Any, scores: Scores) -> None:
         axes.set(xlabel="residue", ylabel="Q-score")
     else:
         axes.set_axis_off()
+
+
+_Panel = Callable[["Axes", Scores], None]
+_PANELS: tuple[tuple[str, str, _Panel], ...] = (
+    ("curves", "Fourier shell correlations", _draw_curves),
+    ("directions", "Half-map FSC over directions", _draw_directions),
+    ("guinier", "Guinier plot", _draw_guinier),
+    ("last", "Local resolution or Q-scores", _draw_last),
+)
+_NEEDS = {"directions": ("half_maps",), "last": ("local_resolution", "model")}
+"""Which of the scores a panel of the page needs, any one of them."""

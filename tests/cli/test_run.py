@@ -17,6 +17,8 @@ import pytest
 
 from tests.daemon.conftest import EXTRECON, Daemon, daemon, wait_for  # noqa: F401  a fixture
 from tests.jobs import JobFiles, write_job
+from tests.pictures.pages import Page
+from tests.report_job import write_refinement
 
 VARIABLE = "RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE"
 
@@ -63,6 +65,8 @@ def test_options_reach_the_hook_and_the_summary_comes_last(tmp_path: Path) -> No
     assert told.index("RELION says hello") < told.index("smooth │")
     assert "it005 half1: smoothed" in " ".join(told.split())
     assert (tmp_path / "run_extrecon.png").stat().st_size > 10_000
+    assert "it005 half1: smoothed" in Page(tmp_path / "run_extrecon.html").text
+    assert "run_it005_half1" in (tmp_path / "extrecon_maps.cxc").read_text()
 
 
 @pytest.mark.parametrize(
@@ -335,6 +339,16 @@ def test_watch_tells_a_finished_job_in_lines(tmp_path: Path) -> None:
     assert "it005 half1: regularized with identity (local), 1.2 s" in told
     assert "it005 half2: regularized with identity (local), 1.2 s" in told
     assert "it005: HEALPix order 4, half1 8.10 Å, half2 8.20 Å" in told
+
+
+def test_watch_tells_how_the_fsc_moved(tmp_path: Path) -> None:
+    write_refinement(tmp_path, maps=False)
+    expected = "it011: FSC above 0.143 up to 12.34 Å, where the images used end (it010: 12.34 Å"
+    assert expected in watch(tmp_path)
+    shown, _ = in_a_terminal([EXTRECON, "watch", str(tmp_path)], tmp_path)
+    assert "FSC it012 ████" in shown
+    assert "it012: FSC above 0.143 up to 10.80 Å" in " ".join(shown.split())
+    assert "it010–011 half1, half2: regularized with cnn (local search" in " ".join(shown.split())
 
 
 def test_watch_shows_a_finished_job_as_a_table(tmp_path: Path) -> None:

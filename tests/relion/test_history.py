@@ -159,3 +159,64 @@ def test_a_refinement_without_a_name_of_its_own_is_seen(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():  # as RELION names them if its --o ends with a slash
         path.rename(path.with_name(path.name.removeprefix("run")))
     assert [(i.number, i.root, i.healpix_order) for i in RefinementFolder(tmp_path).iterations()] == [(4, "", 2)]
+
+
+MODEL = """
+data_model_general
+
+_rlnCurrentResolution   8.0
+_rlnPixelSize   2.0
+
+data_model_classes
+
+loop_
+_rlnReferenceImage #1
+_rlnAccuracyRotations #2
+run_class001.mrc 1.5
+
+data_model_class_1
+
+loop_
+_rlnSpectralIndex #1
+_rlnGoldStandardFsc #2
+{rows}
+
+data_model_groups
+
+loop_
+_rlnGroupNumber #1
+_rlnGroupName #2
+1 0.5
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("0 1.0\n1 0.9\n2 0.25", (1.0, 0.9, 0.25)),
+        ("0 0.0\n1 0.0\n2 0.0", ()),  # a classification
+        ("0 1.0\n1 0.9\n2", ()),  # still being written
+        ("0 1.0\n1 x\n2 0.25", ()),
+        ("0 1.0\n1 nan\n2 0.25", ()),
+        ("", ()),
+    ],
+)
+def test_the_fsc_of_the_halves_is_read(tmp_path: Path, rows: str, expected: tuple[float, ...]) -> None:
+    (tmp_path / "run_it003_half1_model.star").write_text(MODEL.format(rows=rows))
+    (tmp_path / "run_it003_optimiser.star").write_text(
+        "data_optimiser_general\n_rlnOverallAccuracyRotations 2.5\n_rlnOverallAccuracyTranslationsAngst 999.0\n"
+    )
+    (found,) = RefinementFolder(tmp_path, "run").iterations()
+    assert found.half_map_fsc == expected
+    assert (found.accuracy_degrees, found.accuracy_angstrom) == (2.5, None)
+    if rows.count("x") == 0:
+        assert found.pixel_size_angstrom == 2.0
+
+
+@pytest.mark.parametrize("version", ["3.1.3", "5.0.1"])
+def test_both_relions_tell_the_fsc_up_to_the_joined_iteration(version: str, shared_fixtures: Path) -> None:
+    folder = next(path for path in (shared_fixtures / f"relion-{version}").iterdir() if path.is_dir())
+    found = RefinementFolder(folder).iterations()
+    assert [len(i.half_map_fsc) for i in found] == [17] * len(found)
+    assert all(i.half_map_fsc[1] > 0.9 > i.half_map_fsc[-1] for i in found)
+    assert found[-1].number == 12

@@ -14,12 +14,13 @@ from typer.testing import CliRunner
 
 from extrecon.cli.main import app
 from extrecon.errors import InputError, MapError, UsageError
-from extrecon.maps import read_volume
+from extrecon.maps import HalfMap, read_map, read_volume, write_map
 from extrecon.maps.mrc import write_volume
 from extrecon.record import Record, record_path
 from extrecon.relion.particles import Optics, write_particles
 from extrecon.validate.inputs import from_job
 from extrecon.validate.scores import pose_scores
+from tests.pictures.pages import Page
 
 DEMO = Path(__file__).resolve().parents[2] / "scripts" / "demo_data"
 
@@ -38,10 +39,9 @@ def test_half_maps_against_the_truth(tmp_path: Path) -> None:
     assert 10.8 <= scores["half_maps"]["resolution_angstrom"] <= 14.5
     assert scores["half_maps"]["directional_worst_angstrom"] < 20
     assert 0.7 < scores["truth"]["mean_masked_fsc"] < 1
-    page = (tmp_path / "validation.html").read_text()
-    assert "data:image/png;base64," in page
-    assert 'src="http' not in page
-    assert f"{scores['half_maps']['resolution_angstrom']:.2f} Å" in page
+    page = Page(tmp_path / "validation.html")
+    assert page.tags.count("svg") == 4
+    assert f"{scores['half_maps']['resolution_angstrom']:.2f} Å" in page.text
     assert (tmp_path / "validation.png").stat().st_size > 10_000
 
 
@@ -56,9 +56,21 @@ def test_regularized_half_maps_are_told_from_measured_ones(tmp_path: Path) -> No
     printed = validate(*halves, "-o", tmp_path / "regularized")
     assert "regularized half-maps" in printed
     assert json.loads((tmp_path / "regularized" / "validation.json").read_text())["regularized_by"] == ["cnn"]
-    page = (tmp_path / "regularized" / "validation.html").read_text()
-    assert "WARNING" in page
-    assert f"half-map 2: {halves[1]}" in page
+    page = Page(tmp_path / "regularized" / "validation.html")
+    assert "WARNING" in page.text
+    assert f"half-map 2 {halves[1]}" in page.text
+
+
+def test_every_warning_stands_on_the_page(tmp_path: Path) -> None:
+    half = read_map(DEMO / "half1.mrc")
+    odd = tmp_path / "<half1>.mrc"
+    write_map(odd, HalfMap(half.density, half.pixel_size_angstrom * 1.002))
+    validate(odd, DEMO / "half2.mrc", "-o", tmp_path / "scores")
+    warnings = json.loads((tmp_path / "scores" / "validation.json").read_text())["warnings"]
+    assert warnings
+    page = Page(tmp_path / "scores" / "validation.html")
+    assert all(" ".join(warning.split()) in page.text for warning in warnings)
+    assert str(odd) in page.text
 
 
 def test_the_truth_against_itself_is_perfect(tmp_path: Path) -> None:
