@@ -35,7 +35,8 @@ COMMANDS = {
     "what to do.",
     "run": "Run RELION with extrecon: extrecon run HOOK-OPTIONS -- mpirun -n 3 relion_refine_mpi ….",
     "watch": "Show iteration, HEALPix order, resolution, and what each half was given and why.",
-    "report": "Write one page about a refinement: what was run, what each half was given and why, FSC, maps, warnings.",
+    "report": "Write one page about a refinement: what was run, what each half was given and why, FSC, maps, "
+    "warnings.",
     "daemon": "The warm daemon that does the hook's work.",
 }
 """What each command does: the first sentence of its own help."""
