@@ -13,6 +13,8 @@ from extrecon.maps import HalfMap, read_map
 from extrecon.maps.half_map import FloatArray
 from extrecon.reconstruction import map_damping_of_job
 
+WHOLE_MAP, AMPLITUDES = "the whole map", "one number a shell"
+
 OtherHalf = Callable[[], HalfMap]
 """Waits for the other half's plain map; raises RegularizerError where it does not come."""
 
@@ -21,8 +23,12 @@ FitOf = Callable[[FloatArray], ShellFit | None]
 
 
 @contextmanager
-def other_half(call: Call, half_map: HalfMap) -> Iterator[OtherHalf]:
+def other_half(call: Call, half_map: HalfMap, crosses: str) -> Iterator[OtherHalf]:
     """Offer this half's plain map, and yield what waits for the other's.
+
+    Parameters
+    ----------
+    crosses : what of the other half this one's result will depend on, `WHOLE_MAP` or `AMPLITUDES`, for the record
 
     Raises
     ------
@@ -41,7 +47,8 @@ def other_half(call: Call, half_map: HalfMap) -> Iterator[OtherHalf]:
             if other.box != half_map.box:
                 ours, theirs = half_map.box, other.box
                 raise RegularizerError(f"half{half} is {ours}³ voxels, but the other half is {theirs}³.")
-            record.other_half = {"waited_seconds": record.seconds["wait for the other half"]}
+            waited = record.seconds["wait for the other half"]
+            record.other_half = {"waited_seconds": waited, "crossed": crosses}
             return other
 
         yield await_other

@@ -13,7 +13,14 @@ from extrecon.call.current import Call
 from extrecon.call.data_step import with_data
 from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.masks import MASK_MADE, find_mask
-from extrecon.call.other_half import FitOf, amplitudes_by, is_asked_for_amplitudes, other_half
+from extrecon.call.other_half import (
+    AMPLITUDES,
+    WHOLE_MAP,
+    FitOf,
+    amplitudes_by,
+    is_asked_for_amplitudes,
+    other_half,
+)
 from extrecon.call.plugin import run_plugin
 from extrecon.call.randomness import seed_of
 from extrecon.call.safeguards import check_values, guard
@@ -78,7 +85,8 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
         record.warnings.append(f"{call.regularizer_name} uses no mask: {call.options.text('mask')} was not read")
     if not (regularizer.needs_both_halves or _has_other_half(call)):
         return _with_safeguards(call, half_map, choice, context)
-    with other_half(call, half_map) as other:
+    crosses = WHOLE_MAP if regularizer.needs_both_halves else AMPLITUDES
+    with other_half(call, half_map, crosses) as other:
         if regularizer.needs_both_halves:
             context = replace(context, other_half=other())
         fit_of = amplitudes_by(call, half_map, other) if is_asked_for_amplitudes(call) else None

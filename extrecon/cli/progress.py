@@ -76,16 +76,22 @@ def given_lines(iterations: Sequence[Iteration], most: int | None = None) -> lis
 
 
 def fsc_lines(iterations: Sequence[Iteration], width: int = 0) -> list[str]:
-    """Return how the FSC has moved in the last iteration, with both curves as bars if there is any width."""
-    changes = telling.fsc_changes(iterations)
+    """Return how the FSC has moved in the last iteration, and under which mask if that changes as well.
+
+    Parameters
+    ----------
+    width : draw both curves as bars of so many characters; 0 for none
+    """
+    changes, mask = telling.fsc_changes(iterations), telling.drawn_mask(iterations)
+    of_mask = [mask] if mask else []
     if not changes:
-        return []
+        return of_mask
     last = changes[-1]
     curves = [
         f"FSC it{iteration.number:03d} {telling.sparkline(iteration.half_map_fsc[1:], width)}"
         for iteration in ((last.before, last.now) if width else ())
     ]
-    return [*curves, str(last)]
+    return [*curves, str(last), *of_mask]
 
 
 def disk_use(refinement: RefinementFolder) -> str | None:

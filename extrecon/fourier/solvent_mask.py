@@ -97,16 +97,18 @@ class SolventMask:
 
     def sentences(self) -> list[str]:
         """Return how large the mask is and how it was made."""
-        sizes = [
-            f"{volume:.0f} Å³ ({volume / ANGSTROM3_PER_DALTON / 1000:.0f} kDa of protein)"
-            for volume in (self.volume_angstrom3, self.core_volume_angstrom3)
-        ]
+        sizes = [volume_told(volume) for volume in (self.volume_angstrom3, self.core_volume_angstrom3)]
         return [
             f"volume {sizes[0]}; found as particle {sizes[1]}, in a map low-passed to {self.low_pass_angstrom:g} Å",
             f"threshold {self.threshold_sigmas:.1f} standard deviations of the noise, set by {self.limited_by}",
             f"extended by {self.extension_angstrom:g} Å, soft edge {self.edge_angstrom:.1f} Å "
             f"({self.edge_angstrom / self.pixel_size_angstrom:.1f} px)",
         ]
+
+
+def volume_told(volume_angstrom3: float) -> str:
+    """Return a volume for people, with the mass of protein that fills it."""
+    return f"{volume_angstrom3:.0f} Å³ ({volume_angstrom3 / ANGSTROM3_PER_DALTON / 1000:.0f} kDa of protein)"
 
 
 @dataclass(frozen=True)

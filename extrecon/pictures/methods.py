@@ -17,7 +17,7 @@ _BLENDS = {
     "fsc": "was blended with the half-map, its weight in each Fourier shell being 1 − FSC",
     "confidence": "was blended with the half-map by its confidence in each voxel",
 }
-_OUR_WISHES = ("blend", "solvent", "beyond")
+_OUR_WISHES = ("blend", "solvent", "beyond", "data")
 
 
 class _Cited:
@@ -87,9 +87,27 @@ def _extrecon(account: Account, cite: _Cited) -> list[str]:
             f"In {len(failed)} of {len(failed) + len(done)} calls the regularizer failed and RELION went on with "
             f"the plain map (iterations {spans(failed)})."
         )
-    if any(record.get("other_half") for _, record in done):
-        told.append("The regularizer had both half-maps: they are not independent of each other.")
+    told += _crossed([record for _, record in done])
+    masked = sorted({i.number for i, _, r in calls if "file" in _mapping(r.get("solvent_mask"))})
+    if masked:
+        told.append(
+            f"In iterations {spans(masked)} the solvent mask, for which the FSC was corrected, was made anew from "
+            "the iteration's two half-maps before any prior."
+        )
     return told
+
+
+def _crossed(done: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence if a half's map depends on the other half's."""
+    crossed = {str(_mapping(record["other_half"]).get("crossed")) for record in done if record.get("other_half")}
+    if not crossed:
+        return []
+    if crossed == {"one number a shell"}:
+        return [
+            "The amplitude of each Fourier shell was set by its correlation with the other half-map: one number a "
+            "shell crossed between the halves."
+        ]
+    return ["The regularizer had both half-maps: they are not independent of each other."]
 
 
 def _regularized(done: Sequence[tuple[int, Mapping[str, Any]]], cite: _Cited) -> list[str]:

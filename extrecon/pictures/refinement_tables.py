@@ -10,7 +10,7 @@ from extrecon.pictures.methods import weights_of
 from extrecon.pictures.page import Content, Html, element, folded, joined, paragraph, table, tag
 from extrecon.pictures.shown_maps import Pair
 from extrecon.relion.history import CallName, Iteration
-from extrecon.relion.telling import FOREIGN, UNCALLED, call_order, given
+from extrecon.relion.telling import FOREIGN, UNCALLED, call_order, given, mask_told
 
 Record = Mapping[str, Any]
 _MOODS = {"regularized": "good", "fallback": "bad", "failed": "bad", FOREIGN: "bad", UNCALLED: "bad"}
@@ -124,6 +124,13 @@ def _other_half(record: Record) -> str:
     return text_of(record["other_half"]) if record.get("other_half") else ""
 
 
+def _solvent_mask(record: Record) -> str:
+    mask = mapping(record.get("solvent_mask"))
+    if "left" in mask:
+        return f"left as it was: {text_of(mask['left'])}"
+    return mask_told(mask) if "file" in mask else ""
+
+
 _TREATMENT_ROWS = (
     ("blended with the half-map", lambda record: _BLENDS.get(_blend(record), _blend(record))),
     ("solvent", _of("treatment", "solvent")),
@@ -136,7 +143,9 @@ _TREATMENT_ROWS = (
     ("correlation over the signal's shells", _of("safeguards", "correlation")),
     ("largest gain of amplitude", _of("safeguards", "largest_amplitude_gain")),
     ("returned unchanged", _of("safeguards", "unchanged")),
+    ("weighed against the Fourier data", _of("treatment", "data")),
     ("other half", _other_half),
+    ("RELION's solvent mask", _solvent_mask),
 )
 
 

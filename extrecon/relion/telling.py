@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from extrecon.fourier.resolution import GOLD_STANDARD, last_shell_above, resolution_of_last_above
+from extrecon.fourier.solvent_mask import volume_told
 from extrecon.relion.history import CallName, Iteration
 from extrecon.relion.program import VARIABLE
 
@@ -152,6 +153,29 @@ def told_of(record: Mapping[str, Any]) -> str:
         "fallback": "WARNING: PLAIN MAP RETURNED",
         "unfinished": "plain map so far, the regularizer at work",
     }.get(outcome, "ERROR: no map returned")
+
+
+def drawn_mask(iterations: Sequence[Iteration]) -> str:
+    """Return which solvent mask RELION has, if it is drawn anew as the refinement goes; "" if it is not."""
+    drawn = {i.number: mask for i, _, record in call_order(iterations) if "file" in (mask := _mask_of(record))}
+    if not drawn:
+        return ""
+    last = max(drawn)
+    return f"it{last:03d}: solvent mask of {mask_told(drawn[last])}, drawn anew in {len(drawn)} iterations"
+
+
+def _mask_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    mask = record.get("solvent_mask")
+    return mask if isinstance(mask, Mapping) else {}
+
+
+def mask_told(mask: Mapping[str, Any]) -> str:
+    """Return a drawn mask's size, for people, from a record."""
+    volume, edge = mask.get("volume_angstrom3"), mask.get("edge_angstrom")
+    if not isinstance(volume, int | float):
+        return "unknown size"
+    edge_told = f" with an edge of {edge} Å" if isinstance(edge, int | float) else ""
+    return volume_told(volume) + edge_told
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from extrecon.relion.history import CallName, Iteration
 from extrecon.relion.telling import (
     HARM,
     UNCALLED,
+    drawn_mask,
     fsc_changes,
     fsc_limit,
     given,
@@ -119,3 +120,17 @@ def test_curves_of_another_box_are_not_compared() -> None:
 def test_bars_follow_the_curve() -> None:
     assert sparkline([0.0, 0.5, 1.0, -0.3, 7.0], 60) == "▁▅█▁█"
     assert len(sparkline([1.0] * 500, 60)) == 60
+
+
+def test_the_mask_that_follows_is_told_as_it_is_last() -> None:
+    first, second, third = (iteration(number) for number in (5, 6, 7))
+    assert drawn_mask([first, second, third]) == ""
+    for part, volume in ((first, 200000), (second, 121000)):
+        for call, record in part.records.items():
+            mask = {"file": "run_extrecon_mask.mrc", "volume_angstrom3": volume, "edge_angstrom": 8.5}
+            part.records[call] = {**record, "solvent_mask": mask}
+    for call, record in third.records.items():
+        third.records[call] = {**record, "solvent_mask": {"left": "nothing rises above the noise"}}
+    assert drawn_mask([first, second, third]) == (
+        "it006: solvent mask of 121000 Å³ (100 kDa of protein) with an edge of 8.5 Å, drawn anew in 2 iterations"
+    )
