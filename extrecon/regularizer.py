@@ -55,12 +55,15 @@ class Treatment:
         nothing is left where the solvent was flattened
     data : "consistent" to weigh the density against the half-map's Fourier data, point by point, once it has passed
         the safeguards; inside refinement only, where there are such data
+    amplitudes : what tells how strong each Fourier shell should be, inside refinement: the "half-map" itself, or
+        the "other-half", of which one number a shell then crosses; unless ``--amplitudes`` says otherwise
     """
 
     blend: Literal["none", "all", "half", "fsc", "confidence"] = "none"
     solvent: Literal["keep", "flatten"] = "keep"
     beyond: Literal["regularized", "half-map"] = "regularized"
     data: Literal["ignored", "consistent"] = "ignored"
+    amplitudes: Literal["half-map", "other-half"] = "half-map"
 
 
 @dataclass(frozen=True)

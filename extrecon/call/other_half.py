@@ -12,6 +12,7 @@ from extrecon.errors import ExtreconError, RegularizerError
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.half_map import FloatArray
 from extrecon.reconstruction import map_damping_of_job
+from extrecon.regularizer import Regularizer
 
 WHOLE_MAP, AMPLITUDES = "the whole map", "one number a shell"
 
@@ -54,9 +55,12 @@ def other_half(call: Call, half_map: HalfMap, crosses: str) -> Iterator[OtherHal
         yield await_other
 
 
-def is_asked_for_amplitudes(call: Call) -> bool:
-    """Tell whether the other half should tell how strong each shell is."""
-    return call.options.flag("shell_scale") and call.options.text("amplitudes") == "other-half"
+def is_asked_for_amplitudes(call: Call, regularizer: Regularizer) -> bool:
+    """Tell whether the other half should tell how strong each shell is, by the user or else by the regularizer."""
+    wanted = call.options.text("amplitudes")
+    if wanted == "auto":
+        wanted = regularizer.treatment_inside_refinement.amplitudes
+    return call.options.flag("shell_scale") and wanted == "other-half"
 
 
 def amplitudes_by(call: Call, half_map: HalfMap, other: OtherHalf) -> FitOf:

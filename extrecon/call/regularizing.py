@@ -83,19 +83,20 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
             context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
     elif call.options.text("mask"):
         record.warnings.append(f"{call.regularizer_name} uses no mask: {call.options.text('mask')} was not read")
-    if not (regularizer.needs_both_halves or _has_other_half(call)):
+    if not (regularizer.needs_both_halves or _has_other_half(call, regularizer)):
         return _with_safeguards(call, half_map, choice, context)
     crosses = WHOLE_MAP if regularizer.needs_both_halves else AMPLITUDES
     with other_half(call, half_map, crosses) as other:
         if regularizer.needs_both_halves:
             context = replace(context, other_half=other())
-        fit_of = amplitudes_by(call, half_map, other) if is_asked_for_amplitudes(call) else None
+        fit_of = amplitudes_by(call, half_map, other) if is_asked_for_amplitudes(call, regularizer) else None
         return _with_safeguards(call, half_map, choice, context, fit_of)
 
 
-def _has_other_half(call: Call) -> bool:
+def _has_other_half(call: Call, regularizer: Regularizer) -> bool:
     """Tell whether the other half can be asked, and should be, for the amplitudes alone."""
-    return is_asked_for_amplitudes(call) and call.record.half is not None and not call.state.sequential_halves
+    has_other = call.record.half is not None and not call.state.sequential_halves
+    return has_other and is_asked_for_amplitudes(call, regularizer)
 
 
 def _with_safeguards(
@@ -151,6 +152,8 @@ def regularize_safely(
             record.safeguards = {"unchanged": True}
             return regularized
     fit = None if fit_of is None else fit_of(regularized.density)
+    if fit is not None:
+        record.treatment["amplitudes"] = "by the other half"
     with record.stage("safeguards"):
         guarded = guard(
             regularized.density,

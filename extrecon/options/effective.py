@@ -112,9 +112,10 @@ OPTIONS: tuple[Option, ...] = (
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option(
         "amplitudes",
-        "half-map",
-        "Scale each shell by the half-map itself (least squares), or by the other half's plain map.",
-        choices=("half-map", "other-half"),
+        "auto",
+        "Scale each shell by the half-map itself (least squares), or by the other half's plain map; auto: as the "
+        "regularizer declares.",
+        choices=("auto", "half-map", "other-half"),
     ),
     Option("fsc-cutoff", True, "Cut the result where the half-map FSC falls under 1/7."),
     Option("remove-accumulators", False, "Remove RELION's accumulators of this call after success."),

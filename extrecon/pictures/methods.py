@@ -103,10 +103,7 @@ def _crossed(done: Sequence[Mapping[str, Any]]) -> list[str]:
     if not crossed:
         return []
     if crossed == {"one number a shell"}:
-        return [
-            "The amplitude of each Fourier shell was set by its correlation with the other half-map: one number a "
-            "shell crossed between the halves."
-        ]
+        return ["Of the other half-map nothing but this number a shell was used."]
     return ["The regularizer had both half-maps: they are not independent of each other."]
 
 
@@ -158,10 +155,10 @@ def _treated(records: Sequence[Mapping[str, Any]]) -> list[str]:
     if treatment.get("solvent") == "flattened":
         mask = last.get("mask")
         parts.append(f"was flattened outside a mask ({mask})" if mask else "was flattened outside a mask")
-    if options.get("shell_scale") is True and options.get("amplitudes") != "other-half":
-        parts.append("was scaled onto the half-map in each Fourier shell by least squares")
-    if options.get("amplitudes") == "other-half":
+    if treatment.get("amplitudes") == "by the other half":
         parts.append("was scaled in each Fourier shell to be nearest to the other half-map")
+    elif options.get("shell_scale") is True:
+        parts.append("was scaled onto the half-map in each Fourier shell by least squares")
     if options.get("fsc_cutoff") is True:
         parts.append("was cut off where the half-map FSC falls below 1/7")
     return [f"The regularized density {_listed(parts)}."] if parts else []

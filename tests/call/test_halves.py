@@ -109,6 +109,20 @@ def test_amplitudes_by_the_other_half(plugins: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run_it005_class001_extrecon_halves").exists()
 
 
+def test_a_regularizer_may_declare_that_amplitudes_are_by_the_other_half(plugins: Path, tmp_path: Path) -> None:
+    files = both(tmp_path)
+    running = [hook(one, "--regularizer", "by-other") for one in files]
+    for process in running:
+        process.communicate(timeout=120)
+        assert process.returncode == 0
+    for one in files:
+        assert record(one)["treatment"]["amplitudes"] == "by the other half"
+        assert record(one)["other_half"]["crossed"] == "one number a shell"
+    hook(files[0], "--regularizer", "by-other", "--amplitudes", "half-map").communicate(timeout=60)
+    assert "amplitudes" not in record(files[0])["treatment"]
+    assert record(files[0])["other_half"] is None
+
+
 def test_without_the_other_half_amplitudes_are_the_half_maps_own(plugins: Path, tmp_path: Path) -> None:
     (tmp_path / "class").mkdir()
     alone, classified = both(tmp_path)[0], write_job(tmp_path / "class", name="run_it005_class001", split=0)

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.ndimage
 
 from extrecon.maps import HalfMap
-from extrecon.regularizer import Context, Regularized, Regularizer
+from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon.settings import setting
 
 
@@ -45,6 +45,12 @@ class Smooth(_Plugin):
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         smooth = scipy.ndimage.gaussian_filter(half_map.density, context.settings.sigma, mode="wrap")
         return Regularized(1e8 * smooth, {"told": 1}, {"removed": half_map.density - smooth}, ["smoothed"])
+
+
+class ByOther(Smooth):
+    """Would have the other half tell how strong each shell is."""
+
+    treatment_inside_refinement: ClassVar[Treatment] = Treatment(amplitudes="other-half")
 
 
 class Raises(_Plugin):
