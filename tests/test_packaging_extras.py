@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from extrecon.compare.arms import read_arm
 from extrecon.errors import DeviceMissingError, PackageMissingError, RegularizerError
 from extrecon.fourier.compute import compute_for
 from extrecon.maps import HalfMap, read_map, write_map
@@ -176,6 +177,13 @@ def test_a_plugin_that_lacks_a_package_is_described_but_not_put_to_work() -> Non
         load("cnn")
     assert str(raised.value) == f"{CNN}."
     assert load("cnn", to_work=False).summary.startswith("Denoises")
+
+
+@pytest.mark.usefixtures("no_torch")
+def test_an_arm_that_could_not_work_is_refused_before_anything_is_refined() -> None:
+    with pytest.raises(RegularizerError, match="'cnn' needs torch and safetensors"):
+        read_arm("cnn")
+    assert read_arm("localdeblur").name == "localdeblur"
 
 
 @pytest.mark.usefixtures("no_torch")

@@ -14,7 +14,7 @@ from pathlib import Path
 from extrecon.call.choice import check_choice
 from extrecon.errors import UsageError
 from extrecon.options.command_line import parse_options
-from extrecon.regularizer import available
+from extrecon.regularizer import available, load
 
 PLAIN = "plain"
 MASK_EACH_ITERATION = "--mask-each-iteration"
@@ -105,6 +105,7 @@ def _known_arm(name: str, method: str) -> Arm:
             f"The arm '{name}' is neither {PLAIN} nor an installed regularizer ({_regularizers()}); "
             f"for a command of your own write {name}=COMMAND."
         )
+    load(method)  # one that lacks a package would give plain maps, and be scored as if they were its own
     return Arm(name, f"{shlex.quote(_hook())} --regularizer {method}", calls_hook=True)
 
 
