@@ -17,7 +17,7 @@ from extrecon.cli.console import errors
 from extrecon.errors import ExtreconError
 from extrecon.system.memory import keep_freed_memory
 
-_TRANSFORMING = ("reconstruct", "regularize", "local-resolution", "validate")
+_TRANSFORMING = ("reconstruct", "regularize", "local-resolution", "validate", "relion-job")
 
 app = typer.Typer(
     help="The regularizer that runs inside RELION, and its tools.",
