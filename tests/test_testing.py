@@ -118,6 +118,7 @@ BAD: list[tuple[Callable[..., None], Regularizer, str]] = [
     (testing.check_halves_stay_independent, made(Remembers()), "kept between calls"),
     (testing.check_halves_stay_independent, made(other), "needs_both_halves is False"),
     (testing.check_noise_gains_no_agreement, made(own_noise(5, 1.0)), "noise alone agrees"),
+    (testing.check_noise_gains_no_agreement, made(own_noise(5, 0.35)), "mean FSC 0"),
     (testing.check_noise_gains_no_agreement, made(from_the_mask, uses_mask=True), "noise alone agrees"),
     (testing.check_works_in_refinement, made(lambda h, _: h.density[::-1]), "the plain map"),
     (testing.check_keeps_its_input, made(spoilt), "changed the density"),

@@ -15,7 +15,7 @@ from extrecon import __version__
 from extrecon.errors import ExtreconError
 from extrecon.system.memory import keep_freed_memory
 
-_TRANSFORMING = ("reconstruct", "regularize", "local-resolution", "validate")
+_TRANSFORMING = ("reconstruct", "regularize", "local-resolution", "validate", "relion-job")
 
 COMMANDS = {
     "reconstruct": "Reconstruct the half-map of one external-reconstruction STAR file, as RELION would.",

@@ -20,6 +20,7 @@ from typer.main import get_command
 from extrecon.cli.console import console, prepare_folder
 from extrecon.errors import OutputError, UsageError
 from extrecon.options import FALSE_WORDS, TRUE_WORDS
+from extrecon.options.suggestion import did_you_mean
 from extrecon.record import RECORD_SUFFIX
 from extrecon.relion import external_job as relion
 from extrecon.system.files import replacing
@@ -85,7 +86,7 @@ def command(context: typer.Context) -> None:
     with _ends_as_relion_expects(job.folder):
         work = context.args[0]
         if work not in WORKS:
-            raise UsageError(f"relion-job does {', '.join(WORKS)}, not '{work}'.")
+            raise UsageError(f"relion-job does {', '.join(WORKS)}, not '{work}'.{did_you_mean(work, WORKS)}")
         before = _stamps(job.folder)
         _work(work, job)
         made = [path for path, stamp in _stamps(job.folder).items() if before.get(path) != stamp]

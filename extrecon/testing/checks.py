@@ -36,7 +36,7 @@ LARGEST_SHIFT_PX = 0.1
 FIRST_NOISE_SHELL = 4
 """Below it a shell of box 32 under the mask holds too few independent terms for any statement."""
 _NOISE_PAIRS = 3
-_SIGMAS, _SLACK = 4.0, 0.05
+_SIGMAS, _SLACK, _MEAN_SLACK = 4.0, 0.05, 0.01
 
 
 class CheckError(AssertionError):
@@ -181,20 +181,23 @@ def check_noise_gains_no_agreement(regularizer: AnyRegularizer, settings: Given 
         found.append(fsc_of_maps(done[0], done[1], cpu(1)))
     if not found:
         return
-    fsc = np.mean(found, axis=0)
-    bound = _bound_of_chance(noise_half_maps().mask, len(found))
-    beyond = [s for s in range(FIRST_NOISE_SHELL, len(fsc)) if fsc[s] > bound[s]]
+    fsc, terms = np.mean(found, axis=0), _independent_terms(noise_half_maps().mask) * len(found)
+    bound = _SIGMAS / np.sqrt(terms) + _SLACK
+    fine = slice(FIRST_NOISE_SHELL, len(fsc))
+    beyond = [s for s in range(len(fsc))[fine] if fsc[s] > bound[s]]
     told = ", ".join(f"{fsc[s]:.2f} in shell {s} (chance: {bound[s]:.2f})" for s in beyond[:3])
     _hold(not beyond, f"noise alone agrees afterwards, in both halves: FSC {told}")
+    mean, chance = np.average(fsc[fine], weights=terms[fine]), _SIGMAS / np.sqrt(terms[fine].sum()) + _MEAN_SLACK
+    _hold(
+        mean < chance, f"noise alone agrees afterwards, in both halves: mean FSC {mean:.3f} (chance: {chance:.3f})"
+    )
 
 
-def _bound_of_chance(mask: FloatArray, pairs: int) -> npt.NDArray[np.float64]:
-    """Return what the mean FSC of so many pairs of noise maps under a mask stays below, for each shell."""
-    share = float(np.square(mask).mean())  # the terms that stay independent under the mask
-    shells = np.maximum(np.arange(len(mask) // 2 + 1), 1)
-    terms = np.maximum(2 * np.pi * shells**2 * share, 1)
-    bound: npt.NDArray[np.float64] = _SIGMAS / np.sqrt(terms * pairs) + _SLACK
-    return bound
+def _independent_terms(mask: FloatArray) -> npt.NDArray[np.float64]:
+    """Return how many Fourier terms of each shell stay independent of each other under a mask."""
+    shells = np.arange(len(mask) // 2 + 1)
+    terms: npt.NDArray[np.float64] = np.maximum(2 * np.pi * shells**2 * float(np.square(mask).mean()), 1)
+    return terms
 
 
 def check_works_in_refinement(regularizer: AnyRegularizer, settings: Given = None) -> None:

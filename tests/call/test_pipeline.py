@@ -183,7 +183,7 @@ def test_an_unusable_regularizer_is_told_from_the_first_iteration_on(tmp_path: P
     told = "the regularizer cannot be used when its time comes: The regularizer 'no-such' is not installed"
     assert f"warning: {told}" in said[1]
     _, said = run(files, "sgma=2", regularizer="smooth")
-    assert "has no parameter 'sgma'. It has: sigma" in said[1]
+    assert "has no parameter 'sgma'. Did you mean 'sigma'? It has: sigma" in said[1]
     with pytest.raises(RegularizerError):
         run(files, regularizer="no-such", on_error="fail")
 

@@ -197,7 +197,8 @@ def test_settings_are_shared_out() -> None:
 
 
 def test_a_name_of_neither_is_refused_with_all_names() -> None:
-    with pytest.raises(UsageError, match=r"has no parameter 'blendd'\. It has: sigma, blend, solvent"):
+    told = r"has no parameter 'blendd'\. Did you mean 'blend'\? It has: sigma, blend, solvent"
+    with pytest.raises(UsageError, match=told):
         split_settings(_Plugin(), {"blendd": "fsc"})
     with pytest.raises(UsageError, match="choose one of auto, flatten, keep"):
         split_settings(_Plugin(), {"solvent": "drain"})

@@ -105,6 +105,15 @@ def test_a_failure_is_told_to_relion(
     assert not (project / JOB / OUTPUT_NODES).exists()
 
 
+def test_a_broken_installation_is_told_to_relion(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = project / "broken"
+    broken.mkdir()
+    (broken / "numpy.py").write_text("raise ImportError('libopenblas: not found')")
+    monkeypatch.setenv("PYTHONPATH", str(broken))
+    relion_job(project, "regularize", "--o", JOB, "--in_3dref", HALF, "--regularizer", "identity", code=1)
+    assert endings(project) == [FAILURE]
+
+
 def test_a_job_that_is_aborted_in_the_window_ends(project: Path) -> None:
     words = ["regularize", "--o", JOB, "--in_3dref", HALF, "--regularizer", "sleeps", "--j", "1"]
     with subprocess.Popen([PROGRAM, "relion-job", *words], cwd=project, stdout=subprocess.PIPE) as running:
