@@ -81,6 +81,7 @@ footer{margin-top:3rem;color:var(--soft);font-size:.85rem;border-top:1px solid v
 table.stacked thead{display:none}
 table.stacked td,table.stacked td:nth-child(-n+3){display:block;border:0;padding:.1rem 0;
 white-space:normal}
+table.stacked td{overflow-wrap:anywhere}table.stacked td:first-child::before{content:"iteration "}
 table.stacked tr{display:block;border-bottom:1px solid var(--line);padding:.5rem 0}
 table.pairs td:first-child{white-space:normal;min-width:6.5rem}}
 @media print{details>*{display:block}h2{break-after:avoid}figure,tr{break-inside:avoid}}

@@ -112,6 +112,10 @@ def _of_relion(account: Account) -> dict[CallName, Pair]:
                         call = CallName(half, kind, number)
                         found[call] = Pair(iteration.number, call, account.folder / name, None, {})
         if found:
+            final = account.folder / f"{iteration.root}_class001.mrc"  # of all particles, at the very end
+            if account.is_finished and account.is_split and final.is_file():
+                joined = CallName(None, "class", 1)
+                found[joined] = Pair(account.iterations[-1].number, joined, final, None, {})
             return found
     return {}
 

@@ -101,6 +101,8 @@ def account_of(refinement: RefinementFolder) -> Account:
         values = _last_values(refinement.folder, iterations)
     is_split = values.get(labels.SPLIT_HALVES) == "1" or _has_halves(iterations)
     is_finished, ending = _end(refinement, iterations, values)
+    if iterations and is_split and refinement.is_finished():
+        iterations = refinement.with_joined(iterations)
     return Account(
         folder=refinement.folder,
         root=original_root(iterations[-1].root) if iterations else refinement.root or "",

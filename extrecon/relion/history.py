@@ -120,6 +120,19 @@ class RefinementFolder:
                 iterations[-1].local_healpix_order = iterations[-2].local_healpix_order
         return iterations
 
+    def with_joined(self, iterations: Sequence[Iteration]) -> list[Iteration]:
+        """Return the iterations of a finished refinement of half sets with the joined one at their end.
+
+        Where RELION made no external call for it, no file bears its number.
+        """
+        last = iterations[-1]
+        if any(call.half is None for call in (*last.calls, *last.records)):
+            return list(iterations)
+        joined = Iteration(last.number + 1, last.root, local_healpix_order=last.local_healpix_order)
+        joined.is_uncalled = any(iteration.calls or iteration.records for iteration in iterations)
+        self._take_final(joined)
+        return [*iterations, joined]
+
     def __str__(self) -> str:
         return str(self.folder / self.root) if self.root else str(self.folder)
 

@@ -96,6 +96,7 @@ def test_a_refinement_without_the_hook_has_its_page(tmp_path: Path, is_called: b
         assert "NOT EXTRECON'S MAP" in page.text
     else:
         assert "RELION made no external call" in page.text
+    assert "11.52 Å final resolution" in page.text
     assert "regularized with" not in page.text
     assert "--auto_refine" in page.text
 

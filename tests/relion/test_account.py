@@ -52,6 +52,18 @@ def test_a_classification_ends_with_its_last_iteration(tmp_path: Path, last: int
     assert (found.kind, found.is_finished) == ("2D classification, 4 classes, no half sets", is_finished)
 
 
+@pytest.mark.parametrize("is_called", [True, False])
+def test_the_joined_iteration_is_there_without_a_call(tmp_path: Path, is_called: bool) -> None:
+    write_previous(tmp_path, "run")
+    if is_called:
+        (tmp_path / "run_it004_half1_class001_external_reconstruct.star").touch()
+    model(tmp_path, "run", "_rlnCurrentResolution 5.5")
+    (tmp_path / "run_sampling.star").write_text("data_sampling_general\n_rlnHealpixOrder 6\n")
+    last = account_of(RefinementFolder(tmp_path)).iterations[-1]
+    assert (last.number, last.resolution_angstrom, last.healpix_order) == (5, {None: 5.5}, 6)
+    assert last.is_uncalled == is_called  # the calls before had shown that one was asked for
+
+
 def test_bodies_are_known_by_their_calls(tmp_path: Path) -> None:
     write_previous(tmp_path, "run")
     (tmp_path / "run_it004_half1_body002_external_reconstruct.star").write_text("")
