@@ -62,7 +62,9 @@ class Cnn(Regularizer[CnnSettings]):
     settings_type: ClassVar[type[Any]] = CnnSettings
     needs_packages: ClassVar[Mapping[str, str]] = weights.PACKAGES
     treatment: ClassVar[Treatment] = Treatment(blend="all", beyond="half-map")
-    treatment_inside_refinement: ClassVar[Treatment] = Treatment("all", "flatten", "half-map")
+    treatment_inside_refinement: ClassVar[Treatment] = Treatment(
+        "all", "flatten", "half-map", amplitudes="other-half"
+    )
 
     def __init__(self) -> None:
         self._loaded: dict[str, weights.Loaded] = {}
