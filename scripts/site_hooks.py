@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ def on_files(files: Files, config: Any) -> Files:
             if path.suffix in {".md", ".png"}:
                 files.append(File.generated(config, f"studies/{folder}/{path.name}", abs_src_path=str(path)))
     return files
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Mark short words of code: a line must not break behind the ``--`` of an option."""
+    return re.sub(r"<code>(?=[^<\s]{1,26}</code>)", '<code class="word">', html)
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

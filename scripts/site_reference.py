@@ -188,7 +188,7 @@ def _allowed(parameter: Parameter) -> str:
 
 
 def _plain(text: str) -> str:
-    return _MARKS.sub("", text)
+    return _MARKS.sub("", text).replace("<", "&lt;")
 
 
 def _table(head: tuple[str, ...], rows: list[Any]) -> str:

@@ -51,7 +51,7 @@ def examples(page: Path) -> Iterator[Example]:
     for language, block in FENCE.findall(page.read_text("utf-8")):
         if language:
             continue
-        for line in block.splitlines():
+        for line in block.replace("\\\n", "").splitlines():
             if re.match(r"\s*(?:\S*/)?(?:extrecon|extrecon-hook)\s|\s*(?:\S* )?scripts/", line):
                 yield Example(str(page.relative_to(ROOT)), line.strip())
 
