@@ -24,6 +24,7 @@ from extrecon.options import OPTIONS, Options, parse_settings
 from extrecon.options.command_line import parse, parse_options
 from extrecon.record import Record
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, load
+from extrecon.relion.program import VARIABLE
 from extrecon.settings import read_settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,10 +37,11 @@ SEPARATORS = frozenset({"&&", ";", "|"})
 
 @dataclass(frozen=True)
 class Example:
-    """A command as a page shows it."""
+    """A command as a page shows it; ``made`` are the regularizers that the page has the reader make."""
 
     page: str
     line: str
+    made: frozenset[str] = frozenset()
 
     @property
     def words(self) -> list[str]:
@@ -48,12 +50,16 @@ class Example:
 
 def examples(page: Path) -> Iterator[Example]:
     """Yield the lines of a page's blocks that call a program of ours, by whatever path."""
-    for language, block in FENCE.findall(page.read_text("utf-8")):
+    text = page.read_text("utf-8")
+    made = frozenset(re.findall(r"^\s*extrecon new-regularizer ([\w-]+)", text, re.MULTILINE))
+    for language, block in FENCE.findall(text):
         if language:
             continue
         for line in block.replace("\\\n", "").splitlines():
+            if in_the_variable := re.search(VARIABLE + r"=\"\S*(extrecon-hook[^\"]*)\"", line):
+                yield Example(str(page.relative_to(ROOT)), f"{in_the_variable[1]} FILE.star", made)
             if re.match(r"\s*(?:\S*/)?(?:extrecon|extrecon-hook)\s|\s*(?:\S* )?scripts/", line):
-                yield Example(str(page.relative_to(ROOT)), line.strip())
+                yield Example(str(page.relative_to(ROOT)), line.strip(), made)
 
 
 EXAMPLES = [example for page in OWN for example in examples(page)]
@@ -61,20 +67,21 @@ GROUP: Any = typer.main.get_command(app)
 MISUSE = typer.BadParameter.__mro__[1]  # of the click that typer uses, its own or the package
 
 
-def understood(words: list[str]) -> None:
+def understood(example: Example) -> None:
     """Take a command's words as the program would, without doing anything.
 
     Raises
     ------
     Exception : an unknown command, option, regularizer or parameter.
     """
+    words, made = example.words, example.made
     program = Path(words[0]).name
     if "scripts/" in words[0] or (len(words) > 1 and words[1].startswith("scripts/")):
         script = next(word for word in words if word.startswith("scripts/"))
         assert (ROOT / script).is_file(), script
         return
     if program == "extrecon-hook":
-        check_choice(parse(words[1:], {}, ROOT)[1])
+        check_choice(parse(words[1:], {}, ROOT)[1], made)
         return
     assert program == "extrecon", program
     if words[1:2] == ["--version"]:
@@ -87,10 +94,10 @@ def understood(words: list[str]) -> None:
         own, separator, relion = split(rest)
         assert separator, "extrecon run needs --"
         assert "--external_reconstruct" in relion or any("$(" in word for word in relion)
-        check_choice(parse_options(own, {}, ROOT))
+        check_choice(parse_options(own, {}, ROOT), made)
         return
     given = command.make_context(words[1], list(rest)).params
-    check_given(words[1], given)
+    check_given(words[1], given, made)
 
 
 def split(words: list[str]) -> tuple[list[str], bool, list[str]]:
@@ -100,30 +107,31 @@ def split(words: list[str]) -> tuple[list[str], bool, list[str]]:
     return words[:place], True, words[place + 1 :]
 
 
-def check_choice(options: Options) -> None:
-    choose(options.text("regularizer"), options.settings)
+def check_choice(options: Options, made: frozenset[str]) -> None:
+    if options.text("regularizer") not in made:
+        choose(options.text("regularizer"), options.settings)
 
 
-def check_given(name: str, given: dict[str, Any]) -> None:
-    if name == "regularize":
+def check_given(name: str, given: dict[str, Any], made: frozenset[str]) -> None:
+    if name == "regularize" and given["regularizer"] not in made:
         choose(given["regularizer"], parse_settings(given["set_"] or [], "--set"))
     elif name == "local-resolution":
         plugin = load(given["method"], LOCAL_RESOLUTION_GROUP)
         read_settings(plugin.settings_type, parse_settings(given["set_"] or [], "--set"), plugin.name)
-    elif name == "regularizers" and given["name"]:
+    elif name == "regularizers" and given["name"] not in {None, *made}:
         load(given["name"])
     elif name == "compare":
         for arm in given["arm"]:
             hook_options = arm.partition("=")[2] if "=" in arm else arm
             if hook_options.startswith("--"):
-                check_choice(parse_options(shlex.split(hook_options), {}, ROOT))
-            elif hook_options != "plain":
+                check_choice(parse_options(shlex.split(hook_options), {}, ROOT), made)
+            elif hook_options not in {"plain", *made}:
                 choose(hook_options, {})
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e.page}: {e.line[:60]}")
 def test_the_program_understands_each_command_shown(example: Example) -> None:
-    understood(example.words)
+    understood(example)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +147,12 @@ def test_the_program_understands_each_command_shown(example: Example) -> None:
         'extrecon compare data --arm "mild=--regularizer localdeblur --set k=1"',
         "extrecon compare data --arm nobody",
         "scripts/no_such_script",
+        "extrecon new-commands",
     ],
 )
 def test_a_wrong_command_would_be_found(line: str) -> None:
     with pytest.raises((ExtreconError, AssertionError, MISUSE)):
-        understood(Example("", line).words)
+        understood(Example("", line))
 
 
 def test_pages_show_commands_at_all() -> None:
