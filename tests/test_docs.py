@@ -15,13 +15,14 @@ import site_reference
 import typer.main
 from typer.testing import CliRunner
 
-from extrecon.call.choice import choose
-from extrecon.cli.main import app
+from extrecon.call.choice import choose, choose_for_phase
+from extrecon.cli.main import app, real_command
 from extrecon.cli.run import RawCommand
 from extrecon.errors import ExtreconError
 from extrecon.maps import read_map
 from extrecon.options import OPTIONS, Options, parse_settings
 from extrecon.options.command_line import parse, parse_options
+from extrecon.options.phases import read_phases
 from extrecon.record import Record
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, load
 from extrecon.relion.program import VARIABLE
@@ -87,7 +88,7 @@ def understood(example: Example) -> None:
     if words[1:2] == ["--version"]:
         return
     assert words[1] in GROUP.commands, words[1]
-    command, rest = GROUP.commands[words[1]], words[2:]
+    command, rest = real_command(words[1]), words[2:]
     if hasattr(command, "commands"):
         command, rest = command.commands[rest[0]], rest[1:]
     if isinstance(command, RawCommand):
@@ -108,8 +109,9 @@ def split(words: list[str]) -> tuple[list[str], bool, list[str]]:
 
 
 def check_choice(options: Options, made: frozenset[str]) -> None:
-    if options.text("regularizer") not in made:
-        choose(options.text("regularizer"), options.settings)
+    for chain in read_phases(options.text("regularizer")).chains():
+        if chain not in made:
+            choose_for_phase(options, chain)
 
 
 def check_given(name: str, given: dict[str, Any], made: frozenset[str]) -> None:

@@ -59,5 +59,5 @@ def test_an_extra_brings_what_it_is_asked_for() -> None:
 
 def test_all_brings_every_extra_and_development_all() -> None:
     assert EXTRAS["all"] == ["extrecon[cnn,gpu,simulate,cluster]"]
-    assert set(EXTRAS) == {"cnn", "gpu", "simulate", "cluster", "all", "dev"}
+    assert set(EXTRAS) == {"cnn", "gpu", "simulate", "cluster", "all", "dev", "docs"}
     assert "extrecon[all]" in EXTRAS["dev"]

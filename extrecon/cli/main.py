@@ -37,7 +37,7 @@ COMMANDS = {
     "watch": "Show iteration, HEALPix order, resolution, and what each half was given and why.",
     "report": "Write one page about a refinement: what was run, what each half was given and why, FSC, maps, "
     "warnings.",
-    "daemon": "The warm daemon that does the hook's work.",
+    "daemon": "Start, stop and look at the warm daemon that does the hook's work.",
 }
 """What each command does: the first sentence of its own help."""
 

@@ -45,6 +45,9 @@ class RawCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep the words, after looking for --help among our own."""
+        if ctx.resilient_parsing:  # a shell that completes words wants nothing said
+            ctx.params, ctx.args = {}, list(args)
+            return []
         own = args[: args.index("--")] if "--" in args else args
         if not args or "--help" in own:
             typer.echo(ctx.get_help())

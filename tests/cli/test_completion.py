@@ -39,6 +39,7 @@ def test_what_begins_so_is_offered(line: str, word: str) -> None:
 
 def test_commands_of_raw_words_offer_nothing_and_say_nothing() -> None:
     assert offered("extrecon relion-job regu") == []
+    assert offered("extrecon run --regu") == []
 
 
 def test_the_program_answers_the_shell() -> None:
