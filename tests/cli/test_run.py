@@ -79,7 +79,10 @@ def test_options_reach_the_hook_and_the_summary_comes_last(tmp_path: Path) -> No
             ["--", "relion_refine", "--o", "x"],
             "the command lacks --external_reconstruct: RELION would reconstruct by",
         ),
-        (["--regulariser", "x", "--", "relion_refine", "--external_reconstruct"], "'--regulariser' is not one of"),
+        (
+            ["--regulariser", "x", "--", "relion_refine", "--external_reconstruct"],
+            "no option --regulariser. Did you mean '--regularizer'?",
+        ),
         (["--apply", "x", "--", "relion_refine", "--external_reconstruct"], "'x' is not one of local-search"),
         (["--", "no-such-program", "--external_reconstruct"], "no-such-program: cannot be run"),
         (["--", "relion_refine", "--external_reconstruct", "--blush"], "--blush wins over --external_reconstruct"),
