@@ -43,3 +43,11 @@ def box_at_hand(folder: Path) -> tuple[int, float] | None:
         if 0 < box < _LARGEST_BOX and 1 <= padding <= _LARGEST_PADDING:
             return box, padding
     return None
+
+
+def bytes_text(size: float) -> str:
+    """Return a number of bytes for people."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size / 1e6:.1f} MB"

@@ -17,7 +17,7 @@ import psutil
 import typer
 
 from extrecon import __version__
-from extrecon.cli import disk, progress
+from extrecon.cli import disk
 from extrecon.cli.console import JsonOption, busy, console, print_json
 from extrecon.cli.finding import Finding, guarded, show
 from extrecon.errors import DaemonError, ExtreconError, UsageError
@@ -326,8 +326,8 @@ def _space(folder: Path | None) -> Finding:
     box, padding = at_hand or (_EXAMPLE_BOX, _EXAMPLE_PADDING)
     iteration = _FILES_AN_ITERATION * disk.accumulator_bytes(box, padding)
     told = (
-        f"{progress.bytes_text(free)} free; the accumulators take, at box {box}, padding {padding:g}: "
-        f"{progress.bytes_text(iteration)} an iteration"
+        f"{disk.bytes_text(free)} free; the accumulators take, at box {box}, padding {padding:g}: "
+        f"{disk.bytes_text(iteration)} an iteration"
     )
     if at_hand is None:
         return Finding("disk", "good", told + " (an example: no refinement here)", "extrecon doctor JOBDIR")

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from extrecon.cli.disk import bytes_text
 from extrecon.relion import telling
 from extrecon.relion.history import CallName, Iteration, RefinementFolder
 
@@ -104,14 +105,6 @@ def disk_use(refinement: RefinementFolder) -> str | None:
     except OSError:
         left = ""
     return f"accumulators: {files} files, {bytes_text(size)}{left}"
-
-
-def bytes_text(size: float) -> str:
-    """Return a number of bytes for people."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size / 1e6:.1f} MB"
 
 
 def lines(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
