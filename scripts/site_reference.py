@@ -15,7 +15,7 @@ import typer.main
 
 from extrecon import errors
 from extrecon.call.treatment import Wishes
-from extrecon.cli.main import app
+from extrecon.cli.main import app, real_command
 from extrecon.options import CONFIG_FILE, OPTIONS
 from extrecon.record import Record
 from extrecon.regularizer import (
@@ -35,13 +35,17 @@ _MARKS = re.compile(r"\[/?(?:bold|dim|red|green|yellow)?\]")
 def commands() -> str:
     """Return a section for each command: its usage, what it does, its arguments and options."""
     group = typer.main.get_command(app)
-    return "\n\n".join(_command(name, command) for name, command in every_command(group))
+    told = [_command(name, command) for name, command in every_command(group)]
+    if not any("--" in section for section in told):
+        raise RuntimeError("the commands have no options: they were not imported.")
+    return "\n\n".join(told)
 
 
 def every_command(group: Any, prefix: str = "extrecon") -> Iterator[tuple[str, Any]]:
     """Yield each command that does something, by its full name; ``group`` is click's."""
-    for name, command in group.commands.items():
+    for name, listed in group.commands.items():
         full = f"{prefix} {name}"
+        command = real_command(name) if prefix == "extrecon" else listed  # the list alone imports none
         if hasattr(command, "commands"):
             yield from every_command(command, full)
         else:

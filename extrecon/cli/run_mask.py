@@ -45,6 +45,11 @@ def with_mask(words: Sequence[str]) -> list[str]:
     reference = read_map(Path(given["--ref"]))
     pixel = _number(given, "--angpix") or reference.pixel_size_angstrom
     added = mask_words(given["--o"])
+    folder = Path(added[1]).parent
+    if not folder.is_dir():
+        raise UsageError(
+            f"--o {given['--o']}: there is no folder {folder}, which RELION needs as well: make it first."
+        )
     write_first_mask(Path(added[1]), reference.box, pixel, _number(given, "--particle_diameter"))
     return [*words, *(word for word in added if word not in words)]
 

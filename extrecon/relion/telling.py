@@ -174,8 +174,10 @@ def mask_told(mask: Mapping[str, Any]) -> str:
     volume, edge = mask.get("volume_angstrom3"), mask.get("edge_angstrom")
     if not isinstance(volume, int | float):
         return "unknown size"
+    particle = mask.get("particle_angstrom3")
+    around = f" around a particle of {volume_told(particle)}" if isinstance(particle, int | float) else ""
     edge_told = f" with an edge of {edge} Å" if isinstance(edge, int | float) else ""
-    return volume_told(volume) + edge_told
+    return f"{volume:.0f} Å³{edge_told}{around}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from extrecon.fourier.resolution import first_shell_under
 FloatArray = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.floating]
 RANDOMIZE_BELOW = 0.8
+_CLIFF = 5.0  # power falls by so many times from one shell to the next, and so many times more than just before
+_FEWEST_POINTS = 10
 _CONE_DEGREES = 20.0
 
 
@@ -107,11 +109,22 @@ def shell_radius(n: int) -> FloatArray:
     return radius
 
 
+def last_filled_shell(volume: FloatArray) -> int:
+    """Return the last shell before the power falls off a cliff for good, as where RELION's current size ends."""
+    n = len(volume)
+    shell = np.floor(shell_radius(n) + 0.5).astype(int).ravel()
+    power = np.bincount(shell, weights=(np.abs(np.fft.rfftn(volume)) ** 2).ravel())[: n // 2 + 1]
+    later = np.maximum.accumulate(power[::-1])[::-1]  # the largest from here on
+    falls = power[1:-1] / np.maximum(later[2:], power.max() * 1e-30)
+    cliffs = np.flatnonzero((falls[1:] > _CLIFF) & (falls[1:] > _CLIFF * falls[:-1]))
+    return int(cliffs[0]) + 2 if cliffs.size else n // 2
+
+
 def directional_fsc(first: Volume, second: Volume, directions: FloatArray) -> FloatArray:
     """Return the FSC inside cones about directions, (directions, n // 2 + 1).
 
     Tan et al., Nature Methods 14, 793 (2017): the correlation over the points of a shell within 20° of an axis; NaN
-    where a cone has no points, as in the first shells.
+    where a cone has so few points, as in the first shells, that their correlation says nothing.
 
     Parameters
     ----------
@@ -139,7 +152,9 @@ def directional_fsc(first: Volume, second: Volume, directions: FloatArray) -> Fl
             for values in (cross, power_one, power_two)
         ]
         norm = np.sqrt(sums[1] * sums[2])
-        curves.append(np.divide(sums[0], norm, out=np.full(n // 2 + 1, np.nan), where=norm > 0))
+        count = np.bincount(shell[inside][near], minlength=n // 2 + 1)
+        told = (norm > 0) & (count >= _FEWEST_POINTS)
+        curves.append(np.divide(sums[0], norm, out=np.full(n // 2 + 1, np.nan), where=told))
     found = np.array(curves)
     found[:, 0] = 1.0
     return found

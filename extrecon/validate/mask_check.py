@@ -15,12 +15,11 @@ from extrecon.validate.fsc import (
     corrected_fsc,
     fsc,
     fsc_family,
+    last_filled_shell,
     randomised_phases,
-    shell_radius,
 )
 
 DRAWS = 3
-_CLIFF = 5.0  # power falls by so many times from one shell to the next, and so many times more than just before
 _CURVES = ("unmasked", "masked", "randomised", "corrected")
 LARGEST_GAP = 0.1
 """The masked FSC may be so much above the corrected one before the mask is called too sharp or too tight."""
@@ -127,19 +126,8 @@ def check_mask(first: HalfMap, second: HalfMap, mask: Volume) -> MaskCheck:
         draws.append(fsc(*(randomised_phases(each, start, rng) * mask for each in (one, two))))
     randomised = np.mean(draws, axis=0)
     corrected = corrected_fsc(family.masked, randomised, start)
-    last, pixel = _last_filled_shell(one), first.pixel_size_angstrom
+    last, pixel = last_filled_shell(one), first.pixel_size_angstrom
     return MaskCheck(family.unmasked, family.masked, randomised, corrected, start, last, pixel)
-
-
-def _last_filled_shell(volume: FloatArray) -> int:
-    """Return the last shell before the power falls off a cliff for good, as where RELION's current size ends."""
-    n = len(volume)
-    shell = np.floor(shell_radius(n) + 0.5).astype(int).ravel()
-    power = np.bincount(shell, weights=(np.abs(np.fft.rfftn(volume)) ** 2).ravel())[: n // 2 + 1]
-    later = np.maximum.accumulate(power[::-1])[::-1]  # the largest from here on
-    falls = power[1:-1] / np.maximum(later[2:], power.max() * 1e-30)
-    cliffs = np.flatnonzero((falls[1:] > _CLIFF) & (falls[1:] > _CLIFF * falls[:-1]))
-    return int(cliffs[0]) + 2 if cliffs.size else n // 2
 
 
 def overlap(first: Volume, second: Volume) -> float:

@@ -53,6 +53,12 @@ def _half_map_rows(half: Scores, regularizers: list[str], nyquist: float) -> lis
         ("… without a mask", _limit(half["unmasked_resolution_angstrom"], nyquist), "the same, whole box"),
         ("… by direction", directions, "best and worst of 60 directions; alike if views are even"),
     ]
+    shells = len(half["corrected"]) - 1
+    if half["last_filled_shell"] < shells:
+        ended = nyquist * shells / half["last_filled_shell"]
+        rows.append(
+            ("The half-maps end", f"{ended:.2f} Å", "where RELION's images ended; finer shells do not count")
+        )
     if not regularizers:
         return rows
     warning = (

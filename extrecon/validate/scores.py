@@ -24,6 +24,7 @@ from extrecon.validate.fsc import (
     directional_fsc,
     fsc,
     fsc_family,
+    last_filled_shell,
     real_space_correlation,
     spread_directions,
 )
@@ -88,18 +89,26 @@ def _half_map_scores(halves: tuple[HalfMap, HalfMap], mask: npt.NDArray[np.float
     first, second = (half.density for half in halves)
     pixel = halves[0].pixel_size_angstrom
     family = fsc_family(first, second, mask)
-    curves = directional_fsc(first * mask, second * mask, spread_directions(_DIRECTIONS))
-    limits = [resolution_of_last_above(curve, pixel) for curve in curves]
+    last = last_filled_shell(np.asarray(first, np.float64))
+    curves = np.ma.masked_invalid(directional_fsc(first * mask, second * mask, spread_directions(_DIRECTIONS)))
+    # What few points leave unknown, in the first shells, is no end of the resolution.
+    limits = [_limit(curve, last, pixel) for curve in curves.filled(1.0)]
     return {
         **{name: getattr(family, name).tolist() for name in ("unmasked", "masked", "randomised", "corrected")},
         "randomised_from_shell": family.randomised_from,
-        "unmasked_resolution_angstrom": resolution_of_last_above(family.unmasked, pixel),
-        "resolution_angstrom": resolution_of_last_above(family.corrected, pixel),
-        "directional_mean": np.nanmean(curves, axis=0).tolist(),
-        "directional_sd": np.nanstd(curves, axis=0).tolist(),
+        "last_filled_shell": last,
+        "unmasked_resolution_angstrom": _limit(family.unmasked, last, pixel),
+        "resolution_angstrom": _limit(family.corrected, last, pixel),
+        "directional_mean": curves.mean(axis=0).filled(1.0).tolist(),
+        "directional_sd": curves.std(axis=0).filled(0.0).tolist(),
         "directional_best_angstrom": min(limits),
         "directional_worst_angstrom": max(limits),
     }
+
+
+def _limit(curve: npt.NDArray[np.float64], last: int, pixel_size_angstrom: float) -> float:
+    """Return the resolution of an FSC, Å, of maps that end at a shell: what lies beyond is rounding alone."""
+    return resolution_of_last_above(np.where(np.arange(curve.size) <= last, curve, 0.0), pixel_size_angstrom)
 
 
 def _guinier(of: HalfMap, finest: float) -> Scores:

@@ -50,6 +50,7 @@ def test_the_box_is_the_widest_sphere_without_a_diameter(project: Path) -> None:
         ([*WORDS, "--solvent_mask", "ref.mrc"], "the command has --solvent_mask ref.mrc"),
         (["bash", "-c", " ".join(WORDS)], "needs --o and --ref as words of the command"),
         (WORDS[:6] + WORDS[8:], "needs --ref as words of the command"),
+        ([*WORDS[:5], "absent/run", *WORDS[6:]], "there is no folder absent"),
         ([*WORDS, "--particle_diameter", "wide"], "--particle_diameter is 'wide'"),
     ],
 )

@@ -127,10 +127,12 @@ def test_the_mask_that_follows_is_told_as_it_is_last() -> None:
     assert drawn_mask([first, second, third]) == ""
     for part, volume in ((first, 200000), (second, 121000)):
         for call, record in part.records.items():
-            mask = {"file": "run_extrecon_mask.mrc", "volume_angstrom3": volume, "edge_angstrom": 8.5}
+            mask = {"file": "run_extrecon_mask.mrc", "edge_angstrom": 8.5}
+            mask |= {"volume_angstrom3": 2 * volume, "particle_angstrom3": volume}
             part.records[call] = {**record, "solvent_mask": mask}
     for call, record in third.records.items():
         third.records[call] = {**record, "solvent_mask": {"left": "nothing rises above the noise"}}
     assert drawn_mask([first, second, third]) == (
-        "it006: solvent mask of 121000 Å³ (100 kDa of protein) with an edge of 8.5 Å, drawn anew in 2 iterations"
+        "it006: solvent mask of 242000 Å³ with an edge of 8.5 Å around a particle of 121000 Å³ (100 kDa of "
+        "protein), drawn anew in 2 iterations"
     )

@@ -108,6 +108,13 @@ def test_a_missing_direction_shows_in_the_directional_fsc() -> None:
     assert along_x[np.isfinite(along_x)] == pytest.approx(1.0)
 
 
+def test_where_a_cone_has_few_points_nothing_is_told() -> None:
+    volume = np.random.default_rng(5).standard_normal((32, 32, 32))
+    curves = directional_fsc(volume, -volume, spread_directions(20))
+    assert np.isnan(curves[:, 1]).all()
+    assert curves[:, 8:] == pytest.approx(-1.0)
+
+
 def test_directions_are_even() -> None:
     directions = spread_directions(200)
     assert np.linalg.norm(directions, axis=1) == pytest.approx(1.0)

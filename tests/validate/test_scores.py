@@ -9,11 +9,13 @@ from pathlib import Path
 import gemmi
 import numpy as np
 import pytest
+import scipy.ndimage
 from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from extrecon.cli.main import app
 from extrecon.errors import InputError, MapError, UsageError
+from extrecon.fourier.masks import soft_sphere
 from extrecon.maps import HalfMap, read_map, read_volume, write_map
 from extrecon.maps.mrc import write_volume
 from extrecon.record import Record, record_path
@@ -43,6 +45,30 @@ def test_half_maps_against_the_truth(tmp_path: Path) -> None:
     assert page.tags.count("svg") == 4
     assert f"{scores['half_maps']['resolution_angstrom']:.2f} Å" in page.text
     assert (tmp_path / "validation.png").stat().st_size > 10_000
+
+
+def test_where_the_half_maps_end_the_resolution_ends(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    n, last, pixel = 32, 10, 2.0
+    axis = np.fft.fftfreq(n, 1 / n)
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + np.arange(n // 2 + 1) ** 2)
+    signal = scipy.ndimage.gaussian_filter(rng.standard_normal((n, n, n)), 0.7)
+    for half in (1, 2):
+        spectrum = np.fft.rfftn(signal + 0.02 * rng.standard_normal((n, n, n)))
+        spectrum[np.floor(radius + 0.5) > last] *= 1e-8  # what single precision leaves of nothing, alike in both
+        density = np.fft.irfftn(spectrum, s=(n, n, n), axes=(0, 1, 2)).astype(np.float32)
+        write_map(tmp_path / f"half{half}.mrc", HalfMap(density, pixel))
+    write_map(tmp_path / "mask.mrc", HalfMap(soft_sphere(n, 9.0), pixel))
+    printed = validate(
+        tmp_path / "half1.mrc", tmp_path / "half2.mrc", "--mask", tmp_path / "mask.mrc", "-o", tmp_path / "scores"
+    )
+    found = json.loads((tmp_path / "scores" / "validation.json").read_text())["half_maps"]
+    ends = pytest.approx(n * pixel / last)
+    assert found["last_filled_shell"] == last
+    assert found["resolution_angstrom"] == found["unmasked_resolution_angstrom"] == ends
+    # In every direction, the few points of the first shells notwithstanding.
+    assert found["directional_best_angstrom"] == found["directional_worst_angstrom"] == ends
+    assert "The half-maps end" in printed
 
 
 def test_regularized_half_maps_are_told_from_measured_ones(tmp_path: Path) -> None:
