@@ -142,7 +142,8 @@ def _device() -> Finding:
         return Finding("device", "good", name)
     if nvidia_driver_is_loaded() and not is_installed("torch"):
         return Finding("device", "note", name, "to work on the GPU that is here: pip install 'extrecon[gpu]'")
-    return Finding("device", "good", name, "torch finds no NVIDIA GPU: everything runs on the CPU")
+    why = "torch finds no NVIDIA GPU" if is_installed("torch") else "torch is not installed"
+    return Finding("device", "good", name, f"{why}: everything runs on the CPU")
 
 
 def _relion() -> Finding:

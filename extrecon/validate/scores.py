@@ -42,7 +42,7 @@ def score(given: Inputs) -> Scores:
     mask = particle_mask(given.map) if given.mask is None else given.mask
     _check_sizes(given, mask)
     scores: Scores = {
-        "inputs": dict(given.names),
+        "inputs": dict(given.names) | ({"mask": "made from the map"} if given.mask is None else {}),
         "regularized_by": list(given.regularizers),
         "warnings": list(given.notes),
         "box": given.map.box,
