@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from extrecon.errors import UsageError
 from extrecon.maps.half_map import FloatArray, HalfMap
 from extrecon.options.phases import CHAIN
 from extrecon.regularizer import Context, Regularized, Regularizer, load
@@ -47,6 +48,12 @@ class Chain(Regularizer[Any]):
 
     def __init__(self, names: Sequence[str], plugins: Sequence[Regularizer[Any]]) -> None:
         self._names, self._plugins = list(names), list(plugins)
+        late = [name for name, plugin in zip(names[1:], plugins[1:], strict=True) if plugin.needs_both_halves]
+        if late:
+            raise UsageError(
+                f"--regularizer {CHAIN.join(names)}: {late[0]} compares two half-maps as RELION made them, so it "
+                "must come first."
+            )
         last = self._plugins[-1]
         # What a class declares, this instance declares: it stands for classes that are chosen when it is made.
         declared = {

@@ -94,6 +94,8 @@ def test_parameters_are_named_after_their_regularizers() -> None:
 
 def test_a_chain_declares_what_its_parts_need() -> None:
     assert load_chain("both+smooth").needs_both_halves
+    with pytest.raises(UsageError, match="both compares two half-maps as RELION made them, so it must come first"):
+        load_chain("smooth+both")
     assert load_chain("identity+masked").uses_mask
     assert not load_chain("identity+smooth").uses_mask
     assert load_chain("smooth+cnn").treatment_inside_refinement == load_chain("cnn").treatment_inside_refinement

@@ -104,6 +104,9 @@ def _run(request: Request, record: Record, progress: Progress, aside: Aside) -> 
     if not plain.any():
         record.reason = f"no particles here: the accumulators are empty; {decision.reason}"
         _publish_plain(call, plain)
+    elif decision.joined and decision.regularize and _needs_both_halves(call):
+        record.reason += f"; no regularized form beside it, because {call.regularizer_name} needs two half-maps"
+        _publish_plain(call, plain)
     elif decision.regularize:
         _regularize_and_publish(call, plain, decision)
     else:
@@ -187,6 +190,15 @@ def _check_plain(plain: npt.NDArray[np.float32], star: Path) -> None:
             f"{star}: the reconstruction has {bad} of {plain.size} values that are NaN or infinite, because "
             "RELION's accumulators or its tau2 cannot be used. Look at them before you continue the refinement."
         )
+
+
+def _needs_both_halves(call: Call) -> bool:
+    """Tell whether the regularizer could not work on one map; if it cannot be loaded, that is told later."""
+    try:
+        choice, _ = foreign(lambda: load_regularizer(call))
+    except Exception:  # noqa: BLE001  it will be told where it counts
+        return False
+    return choice.regularizer.needs_both_halves
 
 
 def _publish_plain(call: Call, plain: npt.NDArray[np.float32]) -> None:

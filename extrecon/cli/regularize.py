@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from extrecon.call.choice import Choice, choose
 from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.other_half import WHOLE_MAP
 from extrecon.call.publishing import write_plugin_maps
 from extrecon.call.randomness import seed_of
 from extrecon.call.regularizing import regularize_safely
@@ -165,6 +166,8 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     record.warnings += [*half_map.notes, *work.notes]
     name = work.regularizer.name
     record.regularizer = work.choice.described()
+    if work.regularizer.needs_both_halves and other is not None:
+        record.other_half = {"crossed": WHOLE_MAP}
     mask_values = _mask(half_map, record, work)
     resolution = _local_resolution(path, half_map, work)
     record.warnings += resolution.notes if resolution is not None else ()

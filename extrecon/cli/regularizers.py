@@ -14,6 +14,7 @@ from rich.text import Text
 from extrecon.call.treatment import Wishes
 from extrecon.cli.console import JsonOption, busy, console, method_names, print_json, regularizer_names
 from extrecon.errors import RegularizerError
+from extrecon.options.phases import CHAIN
 from extrecon.options.suggestion import did_you_mean
 from extrecon.regularizer import (
     LOCAL_RESOLUTION_GROUP,
@@ -49,11 +50,13 @@ def command(
         else:
             _show_all(found)
         return
-    plugin = _plugin(name)
+    plugins = {part: _plugin(part) for part in name.split(CHAIN)}
     if json:
-        print_json(_described(name, plugin))
-    else:
-        _show_one(name, plugin)
+        told = {part: _described(part, plugin) for part, plugin in plugins.items()}
+        print_json(told if CHAIN in name else told[name])
+        return
+    for part, plugin in plugins.items():
+        _show_one(part, plugin)
 
 
 def _list(group: str) -> list[dict[str, str]]:

@@ -273,11 +273,17 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
         _draw(refinement, iterations)
         _report(refinement)
-    if refinement.records() == records_before:
+    if refinement.records() == records_before and code != 0:
         errors.print(
-            f"[bold red]RELION never called extrecon-hook[/] (it ended with code {code}): nothing was "
-            f"regularized. Was {VARIABLE} lost on the way, or set to nothing, in a script, a module, "
-            f"a container or a remote shell? Does this RELION know {FLAG}?",
+            f"[bold red]RELION ended with code {code} before it ever called extrecon-hook[/]: what it said last "
+            "tells why.",
+            highlight=False,
+        )
+    elif refinement.records() == records_before:
+        errors.print(
+            f"[bold red]RELION never called extrecon-hook[/]: nothing was regularized. Was {VARIABLE} lost on the "
+            "way, or set to nothing, in a script, a module, a container or a remote shell? Does this RELION know "
+            f"{FLAG}?",
             highlight=False,
         )
 

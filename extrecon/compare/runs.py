@@ -14,6 +14,7 @@ from threading import Event
 from typing import Any
 
 from extrecon import __version__
+from extrecon.compare.arm_code import regularizers_of
 from extrecon.compare.arms import Arm
 from extrecon.compare.dataset import DataSet
 from extrecon.compare.recipe import PROGRAM, Recipe
@@ -129,6 +130,7 @@ def provenance(data: DataSet, arm: Arm, recipe: Recipe, seed: int, version: str)
         "arm_command": arm.command,
         **own,
         **({"masks": masks} if masks else {}),
+        **({"regularizers": code} if (code := regularizers_of(arm, data.folder)) else {}),
         "data_sha256": data.sha256,
         "relion": version,
         "extrecon": __version__,
@@ -197,7 +199,7 @@ def finished_beside(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
 def _apart_from_arm_and_seed(provenance: Mapping[str, Any]) -> dict[str, Any]:
     words = list(provenance.get("recipe_command", provenance["relion_command"]))
     del words[words.index("--random_seed") + 1]
-    of_the_arm = ("arm_command", "relion_command", "recipe_command", "masks")
+    of_the_arm = ("arm_command", "relion_command", "recipe_command", "masks", "regularizers")
     return {key: value for key, value in provenance.items() if key not in of_the_arm} | {"words": words}
 
 

@@ -83,11 +83,20 @@ def test_a_half_that_never_arrives_means_the_plain_map(plugins: Path, tmp_path: 
     assert not list(tmp_path.glob("*_extrecon_halves"))
 
 
-def test_a_joined_or_classified_map_has_no_other_half(plugins: Path, tmp_path: Path) -> None:
-    files = write_job(tmp_path, name="run_it005_class001")
-    hook(files).communicate(timeout=60)
+def test_a_classified_map_has_no_other_half(plugins: Path, tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_class001", split=0)
+    hook(files, "--apply", "always").communicate(timeout=60)
     assert record(files)["outcome"] == "fallback"
     assert "this call is not one of two halves" in record(files)["reason"]
+
+
+def test_the_joined_map_stays_plain_without_alarm(plugins: Path, tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_class001")
+    hook(files).communicate(timeout=60)
+    told = record(files)
+    assert told["outcome"] == "plain"
+    assert "no regularized form beside it, because both needs two half-maps" in told["reason"]
+    assert told["warnings"] == []
 
 
 def test_amplitudes_by_the_other_half(plugins: Path, tmp_path: Path) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from extrecon.compare.arms import read_arm, read_arms
+from extrecon.compare import arm_code
+from extrecon.compare.arm_code import regularizers_of
+from extrecon.compare.arms import RELIONS_OWN_PROGRAM, Arm, read_arm, read_arms
 from extrecon.errors import ExtreconError
+from extrecon.regularizer import available
 
 
 def test_plain_is_relions_own_program() -> None:
@@ -65,3 +69,22 @@ def test_arms_keep_their_order_and_need_a_name_each() -> None:
         read_arms(["a=true", "b=true", "a=false"])
     with pytest.raises(ExtreconError, match="at least one --arm"):
         read_arms([])
+
+
+def test_the_code_of_an_arms_regularizers_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "plugin"
+    folder.mkdir()
+    source = folder / "an_edited_plugin.py"
+    source.write_text("first = 1\n")
+    monkeypatch.syspath_prepend(str(folder))
+    entry = EntryPoint("edited", "an_edited_plugin:Edited", "extrecon.regularizers")
+    monkeypatch.setattr(arm_code, "available", lambda: {"edited": entry, **available()})
+    arm = Arm("mine", "extrecon-hook --regularizer edited+identity", calls_hook=True)
+    before = regularizers_of(arm, tmp_path)
+    assert set(before) == {"edited", "identity"}
+    source.write_text("first = 2\n")
+    after = regularizers_of(arm, tmp_path)
+    assert after["edited"] != before["edited"]
+    assert after["identity"] == before["identity"]
+    assert regularizers_of(Arm("plain", RELIONS_OWN_PROGRAM, calls_hook=False), tmp_path) == {}
+    assert regularizers_of(Arm("odd", "extrecon-hook --no-such-option", calls_hook=True), tmp_path) == {}
