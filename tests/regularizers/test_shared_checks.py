@@ -9,7 +9,7 @@ import pytest
 from extrecon import testing
 from extrecon.regularizer import load
 
-SHIPPED = ("cnn", "fdr-mask", "identity", "localdeblur", "profile")
+SHIPPED = ("cnn", "fdr-mask", "identity", "localdeblur", "profile", "two-half")
 
 
 @pytest.mark.parametrize("check", [*testing.CHECKS, testing.check_translations])
@@ -19,7 +19,7 @@ def test_holds_to_what_all_do(name: str, check: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize("check", [testing.check_gray_scale, testing.check_rotations])
-@pytest.mark.parametrize("name", ["identity", "localdeblur", "profile"])
+@pytest.mark.parametrize("name", ["identity", "localdeblur", "profile", "two-half"])
 def test_knows_no_unit_and_no_axis(name: str, check: Callable[..., None]) -> None:
     check(load(name))
 
