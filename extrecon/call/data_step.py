@@ -45,14 +45,15 @@ def with_data(
     if context.data is None:
         record.treatment["data"] = "left out: there are no Fourier data outside refinement"
         return density
-    if fit is None and context.half_map_fsc is None:
+    if fit is not None:
+        error, told_by = fit.error_power, "other half"
+    elif context.half_map_fsc is not None:
+        error, told_by = error_by_fsc(half_map.density, context.half_map_fsc, context.compute), "half-map FSC"
+    else:
         record.treatment["data"] = "left out: neither the other half nor an FSC tells how much the density errs"
         return density
-    error = (
-        error_by_fsc(half_map.density, context.half_map_fsc, context.compute) if fit is None else fit.error_power
-    )
     mixed = data_consistent(density, half_map.density, context.data, error, context.compute)
-    record.treatment["data"] = "consistent, by the " + ("half-map FSC" if fit is None else "other half")
+    record.treatment["data"] = f"consistent, by the {told_by}"
     if isinstance(cut_off, str):
         return mixed
     shells = Shells(half_map.box, context.compute)
@@ -61,9 +62,9 @@ def with_data(
     return shells.density(spectrum)
 
 
-def error_by_fsc(plain: FloatArray, half_map_fsc: Curve | None, compute: Compute) -> Curve:
+def error_by_fsc(plain: FloatArray, half_map_fsc: Curve, compute: Compute) -> Curve:
     """Return by how much a map as good as both halves together errs, mean |F|² of a point, (n // 2 + 1,)."""
     shells = Shells(len(plain), compute)
-    fsc = np.clip(np.zeros(shells.count) if half_map_fsc is None else half_map_fsc, 0.0, 1.0)
+    fsc = np.clip(half_map_fsc, 0.0, 1.0)
     signal = fsc * power(shells.spectrum(plain), shells) / shells.points()
     return np.asarray(signal * np.maximum((1.0 - fsc) / (1.0 + fsc), LEAST_ERROR))

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from extrecon.errors import UsageError
+from extrecon.relion.names import MADE_MASK
 
 _HINT = "give RELION --solvent_mask and --solvent_correct_fsc yourself (`extrecon mask` makes a mask)"
 
@@ -23,7 +24,6 @@ def with_mask(words: Sequence[str]) -> list[str]:
     """
     from extrecon.maps import read_map
     from extrecon.relion.first_mask import CORRECTED_FSC, SOLVENT_MASK, mask_words, write_first_mask
-    from extrecon.relion.names import MADE_MASK
 
     given = dict(reversed([*pairwise(words)]))
     mask = given.get(SOLVENT_MASK)
@@ -55,7 +55,6 @@ def with_mask(words: Sequence[str]) -> list[str]:
 
 
 def _check_continued(optimiser: Path, mask: str | None) -> None:
-    from extrecon.relion.names import MADE_MASK
     from extrecon.relion.search import solvent_mask_of
 
     known = mask or solvent_mask_of(optimiser)

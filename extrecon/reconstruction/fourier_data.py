@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
+from extrecon.fourier.compute import cpu
 from extrecon.fourier.grids import full_axis
+from extrecon.fourier.shells import Shells
 from extrecon.reconstruction.grid import Accumulators, Geometry
 
 
@@ -54,12 +56,8 @@ class FourierData:
 
         It is 1 / (p³ ⟨W⟩): infinite where nothing was measured.
         """
-        n, weight = self.geometry.original_size, self.weight()
-        axis, half = full_axis(n), np.arange(n // 2 + 1)
-        square = axis[:, None, None] ** 2 + axis[None, :, None] ** 2 + half**2
-        shell = np.minimum(np.floor(np.sqrt(square) + 0.5).astype(np.int64), n // 2 + 1).ravel()
-        total = np.bincount(shell, weights=weight.ravel(), minlength=n // 2 + 2)[: n // 2 + 1]
-        mean = total / np.bincount(shell, minlength=n // 2 + 2)[: n // 2 + 1]
+        weight, shells = self.weight(), Shells(self.geometry.original_size, cpu())
+        mean = shells.sums(lambda slab: weight[slab]) / shells.points()
         noise: npt.NDArray[np.float64] = np.full(mean.size, np.inf)
         return np.divide(1.0, self.geometry.volume_factor * mean, out=noise, where=mean > 0)
 
