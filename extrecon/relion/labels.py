@@ -44,6 +44,10 @@ CLASSES = "rlnNrClasses"
 # data_particles
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+ORIGINS_PX = ("rlnOriginX", "rlnOriginY")  # before RELION 3.1, as the next two
+DETECTOR_PIXEL_SIZE = "rlnDetectorPixelSize"
+MAGNIFICATION = "rlnMagnification"
+MICROGRAPH = "rlnMicrographName"
 DEFOCUS_U = "rlnDefocusU"
 DEFOCUS_V = "rlnDefocusV"
 DEFOCUS_ANGLE = "rlnDefocusAngle"

@@ -1,0 +1,187 @@
+"""How runs are judged whose truth nobody knows: all by the same mask, model, map and particles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from extrecon.compare.dataset import refuse_spaces
+from extrecon.compare.hashes import file_sha256
+from extrecon.compare.made_mask import MADE, made_mask, make_mask
+from extrecon.compare.own_particles import OwnParticles
+from extrecon.compare.runs import Run
+from extrecon.compare.subject import REFINED, SCORE
+from extrecon.compare.truth_free import Yardsticks, score_without_truth
+from extrecon.errors import InputError, UsageError
+from extrecon.maps.mask import MaskGrid, read_mask
+from extrecon.maps.mrc import read_companion, read_map
+from extrecon.system.files import replacing
+
+SCORE_MASK = "score_mask"
+Told = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What runs are scored with, beside the mask that is made from one of them.
+
+    Attributes
+    ----------
+    own : the particles, and how they are refined
+    mask : the user's, for all scores; None for one that is made
+    model : atoms in the frame of the maps
+    reference_map : another map in that frame, on their grid
+    hashes : of these files
+    """
+
+    own: OwnParticles
+    mask: Path | None = None
+    model: Path | None = None
+    reference_map: Path | None = None
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def scorings(self, labels: Mapping[Path, str], output: Path) -> list[Scoring]:
+        """Return the tasks of scoring refinements that are done; none as long as there is no mask.
+
+        Parameters
+        ----------
+        labels : of the refinements, for people, by their folders
+        """
+        mask = self.common_mask(output)
+        if not mask.is_file():
+            return []
+        told = {**self.hashes, "mask": file_sha256(mask)}
+        return [Scoring(self, folder, label, mask, told) for folder, label in labels.items()]
+
+    def notes(self, recipe: str, output: Path) -> list[str]:
+        """Return what a reader of the scores should know.
+
+        Parameters
+        ----------
+        recipe : fingerprint of the comparison's
+        """
+        if self.mask is not None:
+            told = f"All scores are under the mask {self.mask.name}."
+        else:
+            made = made_mask(output, recipe)
+            own = made_mask(output, recipe, SCORE_MASK)
+            told = "All scores are under the mask that the arms were refined under." if made else ""
+            told = told or (f"All scores are under one mask: {own['told']}" if own else "")
+        return [note for note in (*self.own.notes, told) if note]
+
+    def common_mask(self, output: Path) -> Path:
+        """Return the mask for all scores."""
+        if self.mask is not None:
+            return self.mask
+        made = output / f"{MADE}.mrc"
+        return made if made.is_file() else output / f"{SCORE_MASK}.mrc"
+
+    def prepare(self, runs: Sequence[Run], output: Path) -> None:
+        """Make the mask for all scores, if none is given or made yet.
+
+        It is made from the first plain refinement, without options of its own if there is one, as ``--make-mask``
+        does.
+
+        Parameters
+        ----------
+        runs : whose refinements are done
+
+        Raises
+        ------
+        InputError, MapError : no mask can be made from it.
+        """
+        first = min(runs, key=lambda run: (not run.arm.is_plain, bool(run.arm.relion)))
+        if self.mask is None and made_mask(output, first.recipe_fingerprint) is None:
+            make_mask(first, output, SCORE_MASK)
+
+
+def read_judge(own: OwnParticles, mask: Path | None, model: Path | None, reference_map: Path | None) -> Judge:
+    """Return how runs will be judged, its files read once so that nothing is wrong with them at the end.
+
+    Raises
+    ------
+    UsageError : a file is not there.
+    MapError : the mask or the map does not lie on the grid of the first reference.
+    InputError : the model cannot be read.
+    """
+    from extrecon.atoms.scattering import read_structure
+
+    given = {"score_mask": mask, "model": model, "reference_map": reference_map}
+    for option, path in given.items():
+        if path is not None and not path.is_file():
+            raise UsageError(f"--{option.replace('_', '-')} {path}: there is no such file.")
+    like = read_map(own.reference)
+    if mask is not None:
+        refuse_spaces(mask.resolve())
+        read_mask(mask, MaskGrid("the first reference", like.box, like.pixel_size_angstrom))
+    if reference_map is not None:
+        other = read_companion(reference_map, like.pixel_size_angstrom, "the first reference")
+        if other.box != like.box:
+            raise UsageError(
+                f"--reference-map {reference_map}: is {other.box}³ voxels, but the first reference is {like.box}³."
+            )
+    if model is not None:
+        read_structure(model)
+    hashes = {name: file_sha256(path) for name, path in given.items() if path is not None}
+    whole = {name: path.resolve() if path is not None else None for name, path in given.items()}
+    return Judge(own, whole["score_mask"], whole["model"], whole["reference_map"], hashes)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The scores of one refinement that is done, an engine's task.
+
+    Attributes
+    ----------
+    judge : what it is scored with
+    folder : of the refinement
+    label : short form for people
+    mask : for all scores
+    told : hashes of what the scores are from, by which they are known again
+    """
+
+    judge: Judge
+    folder: Path
+    label: str
+    mask: Path
+    told: dict[str, str]
+
+    @property
+    def cores(self) -> int:
+        """How many it keeps busy: those of a refinement, since RELION aligns the particles that were held out."""
+        return self.judge.own.cores
+
+    def kept(self) -> Told | None:
+        """Return the scores if they are of this refinement, and from the same files; else None."""
+        try:
+            found: Told = json.loads((self.folder / SCORE).read_text())
+            refined = self._refined()
+            is_same = found["judged_by"] == self.told and found["fingerprint"] == refined["fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return found if is_same else None
+
+    def perform(self, stop: Event | None = None) -> Told:  # noqa: ARG002  scores take no time worth a stop
+        """Score the final maps, and keep the scores.
+
+        Raises
+        ------
+        InputError, RefinementError : its files are damaged or gone.
+        """
+        judge, refined = self.judge, self._refined()
+        with_what = Yardsticks(self.mask, judge.model, judge.reference_map, judge.own)
+        told = {**refined, **score_without_truth(self.folder, with_what), "judged_by": self.told}
+        with replacing(self.folder / SCORE) as temporary:
+            temporary.write_text(json.dumps(told, indent=1) + "\n")
+        return told
+
+    def _refined(self) -> Told:
+        path = self.folder / REFINED
+        try:
+            return dict(json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: is damaged ({error}); remove it to do the run again.") from error
