@@ -169,7 +169,8 @@ def fsc_q(
     local = local_resolutions(whole, model_density, halves, pixel_size_angstrom, window)
     sites = [site for site in structure[0].all() if not site.atom.element.is_hydrogen]
     places = np.array([site.atom.pos.tolist() for site in sites])
-    return FscQ([_label(site) for site in sites], local.at(local.fsc_q, places), local.at(local.fsc_q_relative, places), local)
+    values, relative = (local.at(each, places) for each in (local.fsc_q, local.fsc_q_relative))
+    return FscQ([_label(site) for site in sites], values, relative, local)
 
 
 def _label(site: gemmi.CRA) -> Atom:

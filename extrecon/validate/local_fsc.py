@@ -53,10 +53,10 @@ class Bands:
 
 def bands_for(box: int, window_px: float, last_shell: int) -> Bands:
     """Return the bands of a box for a window, up to the last shell that is asked."""
-    window = min(max(window_px, 4.0), float(box))
+    window = float(min(max(window_px, 4.0), box))
     width = box / window
     steps = max(math.floor(2 * (last_shell / width - 1) + 1e-9), 0)
-    centres = width * (1 + 0.5 * np.arange(steps + 1))
+    centres = width * (1 + 0.5 * np.arange(steps + 1, dtype=np.float64))
     bands = Bands(box, window, centres, 0)
     points = min(_even(_POINTS_PER_BANDWIDTH * bands.bandwidth), box)
     return Bands(box, window, centres, points)
