@@ -180,7 +180,10 @@ def _ctf(lens: Lens, rows: npt.NDArray[np.int64], n: int, pixel: float) -> Float
     for kind in np.unique(optics, axis=1).T:
         same = (optics == kind[:, None]).all(axis=0)
         some = rows[same]
-        ctf[same] = contrast_transfer(lens.defoci[:, some], n, pixel, *kind, lens.phase_shifts_degrees[some])
+        voltage, aberration, contrast = map(float, kind)
+        ctf[same] = contrast_transfer(
+            lens.defoci[:, some], n, pixel, voltage, aberration, contrast, lens.phase_shifts_degrees[some]
+        )
     envelope = np.exp(-0.25 * lens.b_factors[rows, None, None] * squared)
     return np.asarray(ctf * envelope * lens.scales[rows, None, None])
 
@@ -279,7 +282,7 @@ def _whitening(noise_power: FloatArray, n: int, last: int) -> FloatArray:
 
 
 def _shells(n: int) -> npt.NDArray[np.int64]:
-    radius = np.sqrt(full_axis(n)[:, None] ** 2 + np.arange(n // 2 + 1) ** 2)
+    radius: FloatArray = np.sqrt(full_axis(n)[:, None] ** 2 + np.arange(n // 2 + 1) ** 2).astype(np.float64)
     return np.floor(radius + 0.5).astype(np.int64)
 
 
@@ -292,7 +295,7 @@ def _by_shell(quantities: list[FloatArray], n: int) -> FloatArray:
     pair[-1] = 1.0 if n % 2 == 0 else 2.0
     images = len(quantities[0])
     index = (np.arange(images)[:, None] * count + shell.ravel()).ravel()
-    sums = [np.bincount(index, (each * pair).ravel(), images * count) for each in quantities]
+    sums = [np.bincount(index, (each * pair).ravel(), images * count).astype(np.float64) for each in quantities]
     return np.stack(sums).reshape(len(quantities), images, count)
 
 
