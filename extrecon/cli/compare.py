@@ -251,7 +251,7 @@ def _own(given: Given, seeds: Sequence[int]) -> Asked:
     here = Path.cwd()
     arms = read_arms(given.arm or ())
     prepare_folder(folder)
-    own = read_own_particles(recipe, here, folder, given.hold_out)
+    own = read_own_particles(recipe, here, folder, given.hold_out, redo=given.redo)
     require_relion(own)
     judge = read_judge(own, given.score_mask, given.model, given.reference_map)
     arms = with_relion_words(arms, given.relion or (), Place(here, own.reference))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -14,14 +15,17 @@ from extrecon.compare.hashes import file_sha256
 from extrecon.compare.made_mask import MADE, made_mask, make_mask
 from extrecon.compare.own_particles import OwnParticles
 from extrecon.compare.runs import Run
+from extrecon.compare.scoring import finished_job
 from extrecon.compare.subject import REFINED, SCORE
 from extrecon.compare.truth_free import Yardsticks, score_without_truth
 from extrecon.errors import InputError, UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_companion, read_map
 from extrecon.system.files import replacing
+from extrecon.validate.fsc_q import usual_window
 
 SCORE_MASK = "score_mask"
+WINDOW = "fsc_q_window.json"
 Told = dict[str, Any]
 
 
@@ -55,6 +59,8 @@ class Judge:
         if not mask.is_file():
             return []
         told = {**self.hashes, "mask": file_sha256(mask)}
+        if (window := _window(output)) is not None and self.model is not None:
+            told["fsc_q_window_angstrom"] = f"{window}"
         return [Scoring(self, folder, label, mask, told) for folder, label in labels.items()]
 
     def notes(self, recipe: str, output: Path) -> list[str]:
@@ -97,6 +103,17 @@ class Judge:
         first = min(runs, key=lambda run: (not run.arm.is_plain, bool(run.arm.relion)))
         if self.mask is None and made_mask(output, first.recipe_fingerprint) is None:
             make_mask(first, output, SCORE_MASK)
+        if self.model is not None and _window(output) is None:
+            self._choose_window(first, output)
+
+    def _choose_window(self, first: Run, output: Path) -> None:
+        """Keep the window of FSC-Q: its size changes the score, so that all arms must have one."""
+        one, two = (read_map(path) for path in finished_job(first.folder)[1])
+        pixel = one.pixel_size_angstrom
+        mask = read_mask(self.common_mask(output), MaskGrid("the half-maps", one.box, pixel)).density
+        window = usual_window((one.density, two.density), mask, pixel)
+        with replacing(output / WINDOW) as temporary:
+            temporary.write_text(json.dumps({"angstrom": window, "from": first.label}, indent=1) + "\n")
 
 
 def read_judge(own: OwnParticles, mask: Path | None, model: Path | None, reference_map: Path | None) -> Judge:
@@ -173,7 +190,10 @@ class Scoring:
         InputError, RefinementError : its files are damaged or gone.
         """
         judge, refined = self.judge, self._refined()
-        with_what = Yardsticks(self.mask, judge.model, judge.reference_map, judge.own)
+        window = self.told.get("fsc_q_window_angstrom")
+        with_what = Yardsticks(
+            self.mask, judge.model, judge.reference_map, judge.own, float(window) if window else None
+        )
         told = {**refined, **score_without_truth(self.folder, with_what), "judged_by": self.told}
         with replacing(self.folder / SCORE) as temporary:
             temporary.write_text(json.dumps(told, indent=1) + "\n")
@@ -185,3 +205,9 @@ class Scoring:
             return dict(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}: is damaged ({error}); remove it to do the run again.") from error
+
+
+def _window(output: Path) -> float | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return float(json.loads((output / WINDOW).read_text())["angstrom"])
+    return None

@@ -84,7 +84,7 @@ class OwnParticles:
 
 
 def read_own_particles(
-    recipe: UserRecipe, folder: Path, output: Path, hold_out_fraction: float | None
+    recipe: UserRecipe, folder: Path, output: Path, hold_out_fraction: float | None, *, redo: bool = False
 ) -> OwnParticles:
     """Return the particles of a command, a part of them held out.
 
@@ -92,6 +92,7 @@ def read_own_particles(
     ----------
     folder : RELION's working directory
     output : the comparison's folder, where the particles are written anew if some are held out
+    redo : replace a part that was held out before
 
     Raises
     ------
@@ -116,7 +117,7 @@ def read_own_particles(
         notes.append("The particles are divided already (rlnRandomSubset): all seeds have the same halves.")
     held_out = None
     if hold_out_fraction is not None:
-        refined, held_out = hold_out(source, hold_out_fraction, output)
+        refined, held_out = hold_out(source, hold_out_fraction, output, redo=redo)
         hashes["held_out"] = file_sha256(held_out)
         recipe = replace(recipe, options=tuple(replaced(recipe.options, ("--i", str(refined)))))
         notes.append(_held_out_note(held_out, len(particles)))

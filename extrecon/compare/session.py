@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from extrecon.compare.columns import with_common_means
 from extrecon.compare.dataset import refuse_spaces
 from extrecon.compare.engines import Engine, Outcome, Tick
 from extrecon.compare.judge import Judge
+from extrecon.compare.lock import alone_in
 from extrecon.compare.made_mask import made_mask
 from extrecon.compare.report import Facts, write_report
 from extrecon.compare.rounds import Outcomes, Plan
@@ -71,7 +71,7 @@ def compare(
     UsageError : another comparison works in the folder, or a finished run was made in another way.
     """
     refuse_spaces(output.resolve())
-    with _alone_in(output):
+    with alone_in(output):
         kept = {run.folder: _kept(run, redo=redo) for run in runs}
         plan = Plan(engine, tick, runs, kept, output, judge)
         failures = _done(plan.outcomes(), kept, on_outcome)
@@ -150,13 +150,3 @@ def _kept(run: Run, *, redo: bool) -> Score | None:
         if redo:
             return None
         raise
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{folder}: another comparison is at work here; wait for its end.") from None
-        yield

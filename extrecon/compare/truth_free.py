@@ -23,6 +23,7 @@ from extrecon.maps import HalfMap
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_companion, read_map
 from extrecon.validate.fsc import fsc
+from extrecon.validate.fsc_q import fsc_q
 from extrecon.validate.inputs import Inputs
 from extrecon.validate.mask_check import check_mask
 from extrecon.validate.q_score import residue_q_scores
@@ -42,12 +43,14 @@ class Yardsticks:
     model : atoms in the frame of the maps
     reference_map : another map in that frame
     own : the particles, some of which may be held out
+    window_angstrom : of FSC-Q, the same for all arms
     """
 
     mask: Path
     model: Path | None
     reference_map: Path | None
     own: OwnParticles
+    window_angstrom: float | None = None
 
 
 def score_without_truth(job: Path, by: Yardsticks) -> Scores:
@@ -76,20 +79,29 @@ def score_without_truth(job: Path, by: Yardsticks) -> Scores:
     }
     maps = (whole, first, second)
     if by.model is not None:
-        found |= _against_model(by.model, maps, mask)
+        found |= _against_model(by.model, maps, mask, by.window_angstrom)
     if by.reference_map is not None:
         other = read_companion(by.reference_map, pixel, "the final map")
         found |= _against("reference", np.asarray(other.density, np.float64), maps, mask)
     return {**found, "validation": told}
 
 
-def _against_model(path: Path, maps: tuple[HalfMap, HalfMap, HalfMap], mask: npt.NDArray[Any]) -> Scores:
-    whole = maps[0]
+def _against_model(
+    path: Path, maps: tuple[HalfMap, HalfMap, HalfMap], mask: npt.NDArray[Any], window_angstrom: float | None
+) -> Scores:
+    whole, *halves = maps
     model = read_structure(path)
     place_in_map(model, whole, str(path))
     density = scattering_map(model, whole.box, whole.pixel_size_angstrom)
     scores = [each for *_, each in residue_q_scores(whole.density, whole.pixel_size_angstrom, model)]
-    return {**_against("model", density, maps, mask), "mean_q_score": float(np.mean(scores))}
+    pair, pixel = (halves[0].density, halves[1].density), whole.pixel_size_angstrom
+    support = fsc_q(model, density, whole.density, pair, mask, pixel, window_angstrom).summary()
+    return {
+        **_against("model", density, maps, mask),
+        "mean_q_score": float(np.mean(scores)),
+        "mean_absolute_fsc_q_angstrom": support["mean_absolute_angstrom"],
+        "fsc_q": support,
+    }
 
 
 def _against(

@@ -96,7 +96,7 @@ class ParticleFile:
         """Return the shifts x and y, (particles, 2)."""
         if self.block == _PARTICLES or self._has(labels.ORIGINS[0]):
             return self._numbers(labels.ORIGINS)
-        detector, magnification = self._numbers((labels.DETECTOR_PIXEL_SIZE, labels.MAGNIFICATION)).T
+        detector, magnification = self._numbers((labels.DETECTOR_PIXEL_SIZE, labels.DETECTOR_MAGNIFICATION)).T
         pixel_size: FloatArray = _ANGSTROM_PER_MICROMETRE * detector / magnification
         shifts: FloatArray = self._numbers(labels.ORIGINS_PX) * pixel_size[:, None]
         return shifts
@@ -141,8 +141,8 @@ def read_particles(path: Path) -> ParticleFile:
     return ParticleFile(read_star(path))
 
 
-def write_some_particles(source: Path, target: Path, chosen: npt.NDArray[np.bool_]) -> None:
-    """Write a STAR file again with some of its particles; all else, as optics groups, stays letter by letter.
+def some_particles(source: Path, chosen: npt.NDArray[np.bool_]) -> bytes:
+    """Return a STAR file's content with some of its particles; all else, as optics groups, stays letter by letter.
 
     Parameters
     ----------
@@ -168,8 +168,7 @@ def write_some_particles(source: Path, target: Path, chosen: npt.NDArray[np.bool
             if not chosen[row - 1]:
                 continue
         left.append(line)
-    with replacing(target) as temporary:
-        temporary.write_text("\n".join(left), "utf-8", "surrogateescape")
+    return "\n".join(left).encode("utf-8", "surrogateescape")
 
 
 def write_particles(

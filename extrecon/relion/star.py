@@ -101,10 +101,6 @@ class StarFile:
             raise StarError(f"{self.path}: row {bad[0] + 1} of data_{block} has no number in _{key}.")
         return numbers
 
-    def loops(self) -> list[str]:
-        """Return the names of the blocks that are loops, in order."""
-        return list(self._loops)
-
     def has_column(self, block: str, key: str) -> bool:
         """Tell whether a loop is there and has a column."""
         return key in self._loops.get(block, {})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from extrecon.compare import start
 from extrecon.regularizer import no_progress
 from extrecon.simulate.experiment import Plan, simulate
 
@@ -37,6 +38,18 @@ def data(made_once: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     for path in made_once.iterdir():
         (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture
+def own(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Particles without a truth and a first reference, in the working directory; starts are soon settled."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("particles.star", "particles.mrcs", "reference.mrc"):
+        (folder / name).symlink_to((data / name).resolve())
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(start, "_SETTLED_SECONDS", 0.3)
     return folder
 
 
