@@ -46,7 +46,7 @@ def hold_out(source: Path, fraction: float, output: Path, *, redo: bool = False)
         return paths
     if not redo and any(path.exists() for path in paths):
         raise UsageError(
-            f"{output}: its runs were made with another part of the particles held out, or of other particles. Give "
+            f"{output}: its runs were made with another part of the particles held out, or of others. Give "
             "--redo to replace them, or another --output."
         )
     with alone_in(output):
