@@ -105,6 +105,8 @@ def _line(outcome: Outcome) -> str:
     if found is None:
         return f"{label}: FAILED: {outcome.error}"
     cost = f"{found['wall_seconds']:.0f} s, {found['cpu_seconds']:.0f} CPU s"
+    if "log_likelihoods" in found:
+        return f"{label}: {cost}"
     if "iteration" in found:
         return f"{label}: local search from iteration {found['iteration']} on, {cost}"
     told = f"{found['iterations']} iterations, {cost}"
@@ -119,7 +121,7 @@ def _line(outcome: Outcome) -> str:
 def _without_truth(found: dict[str, Any]) -> str:
     from extrecon.compare.columns import BY_KEY
 
-    keys = ("held_out_log_likelihood", "model_resolution_angstrom", "corrected_resolution_angstrom")
+    keys = ("held_out_nats", "model_resolution_angstrom", "corrected_resolution_angstrom")
     shown = [(BY_KEY[key], found[key]) for key in keys if key in found]
     return "; ".join(f"{column.heading} {value:.{column.digits}f}" for column, value in shown)
 

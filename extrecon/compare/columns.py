@@ -28,8 +28,8 @@ COLUMNS = (
     Column("median_shift_error_angstrom", "median shift error, Å", 3, -1),
     Column("mean_fsc", "mean FSC with the truth", 4, 1),
     Column("truth_resolution_angstrom", "FSC 0.5 with the truth, Å", 2, -1),
-    Column("held_out_log_likelihood", "held-out log-likelihood", 3, 1),
-    Column("held_out_correlation", "held-out correlation", 4, 1),
+    Column("held_out_nats", "held-out log-likelihood, nats", 3, 1),
+    Column("held_out_mean_frc", "held-out correlation (FRC)", 4, 1),
     Column("mean_model_fsc", "mean FSC with the model", 4, 1),
     Column("model_resolution_angstrom", "FSC 0.5 with the model, Å", 2, -1),
     Column("mean_model_half_fsc", "mean FSC of the halves with the model", 4, 1),
@@ -51,7 +51,7 @@ BY_KEY = {column.key: column for column in COLUMNS}
 
 RANKING: Mapping[str, str] = {
     "median_error_degrees": "the smallest angular errors",
-    "held_out_log_likelihood": "the largest log-likelihood of the particles that were held out",
+    "held_out_nats": "the largest log-likelihood of the particles that were held out",
     "mean_model_fsc": "the largest FSC with the model",
     "mean_reference_fsc": "the largest FSC with the reference map",
     "corrected_resolution_angstrom": "the finest half-map resolution, corrected for the mask",

@@ -18,14 +18,17 @@ from extrecon.compare.runs import Run
 from extrecon.compare.scoring import finished_job
 from extrecon.compare.subject import REFINED, SCORE
 from extrecon.compare.truth_free import Yardsticks, score_without_truth
+from extrecon.compare.unseen import ALIGNED, Unseen
 from extrecon.errors import InputError, UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_companion, read_map
 from extrecon.system.files import replacing
 from extrecon.validate.fsc_q import usual_window
+from extrecon.validate.mask_check import check_mask
 
 SCORE_MASK = "score_mask"
-WINDOW = "fsc_q_window.json"
+YARDSTICK = "yardstick.json"
+_BEYOND = 1.2
 Told = dict[str, Any]
 
 
@@ -59,9 +62,22 @@ class Judge:
         if not mask.is_file():
             return []
         told = {**self.hashes, "mask": file_sha256(mask)}
-        if (window := _window(output)) is not None and self.model is not None:
-            told["fsc_q_window_angstrom"] = f"{window}"
-        return [Scoring(self, folder, label, mask, told) for folder, label in labels.items()]
+        yardstick = _yardstick(output)
+        if yardstick is None:
+            return []
+        if self.model is not None:
+            told["fsc_q_window_angstrom"] = yardstick["fsc_q_window_angstrom"]
+        unseen = self.unseen(output)
+        if unseen is not None:
+            told["held_out"] = unseen.fingerprint
+        return [Scoring(self, folder, label, mask, told, unseen) for folder, label in labels.items()]
+
+    def unseen(self, output: Path) -> Unseen | None:
+        """Return what aligns the particles that were held out; None if there are none, or before `prepare`."""
+        yardstick = _yardstick(output)
+        if self.own.held_out is None or yardstick is None:
+            return None
+        return Unseen(self.own, self.own.held_out, output, yardstick["finest_angstrom"])
 
     def notes(self, recipe: str, output: Path) -> list[str]:
         """Return what a reader of the scores should know.
@@ -103,17 +119,25 @@ class Judge:
         first = min(runs, key=lambda run: (not run.arm.is_plain, bool(run.arm.relion)))
         if self.mask is None and made_mask(output, first.recipe_fingerprint) is None:
             make_mask(first, output, SCORE_MASK)
-        if self.model is not None and _window(output) is None:
-            self._choose_window(first, output)
+        if _yardstick(output) is None:
+            self._choose_yardstick(first, output)
 
-    def _choose_window(self, first: Run, output: Path) -> None:
-        """Keep the window of FSC-Q: its size changes the score, so that all arms must have one."""
+    def _choose_yardstick(self, first: Run, output: Path) -> None:
+        """Keep what changes scores and must be the same for all arms: FSC-Q's window, how fine particles count.
+
+        They count a fifth beyond the resolution of this run, so that an arm that reaches further is credited.
+        """
         one, two = (read_map(path) for path in finished_job(first.folder)[1])
         pixel = one.pixel_size_angstrom
         mask = read_mask(self.common_mask(output), MaskGrid("the half-maps", one.box, pixel)).density
-        window = usual_window((one.density, two.density), mask, pixel)
-        with replacing(output / WINDOW) as temporary:
-            temporary.write_text(json.dumps({"angstrom": window, "from": first.label}, indent=1) + "\n")
+        reached = check_mask(one, two, mask).resolution("corrected")
+        told = {
+            "from": first.label,
+            "fsc_q_window_angstrom": usual_window((one.density, two.density), mask, pixel),
+            "finest_angstrom": max(2 * pixel, min(reached / _BEYOND, one.box * pixel / 2)),
+        }
+        with replacing(output / YARDSTICK) as temporary:
+            temporary.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def read_judge(own: OwnParticles, mask: Path | None, model: Path | None, reference_map: Path | None) -> Judge:
@@ -158,14 +182,16 @@ class Scoring:
     folder : of the refinement
     label : short form for people
     mask : for all scores
-    told : hashes of what the scores are from, by which they are known again
+    told : what the scores are from, by which they are known again
+    unseen : the particles that were held out; None if there are none
     """
 
     judge: Judge
     folder: Path
     label: str
     mask: Path
-    told: dict[str, str]
+    told: dict[str, Any]
+    unseen: Unseen | None = None
 
     @property
     def cores(self) -> int:
@@ -182,19 +208,21 @@ class Scoring:
             return None
         return found if is_same else None
 
-    def perform(self, stop: Event | None = None) -> Told:  # noqa: ARG002  scores take no time worth a stop
+    def perform(self, stop: Event | None = None) -> Told:
         """Score the final maps, and keep the scores.
 
         Raises
         ------
-        InputError, RefinementError : its files are damaged or gone.
+        InputError, RefinementError : its files are damaged or gone, or RELION failed.
         """
         judge, refined = self.judge, self._refined()
         window = self.told.get("fsc_q_window_angstrom")
-        with_what = Yardsticks(
-            self.mask, judge.model, judge.reference_map, judge.own, float(window) if window else None
-        )
-        told = {**refined, **score_without_truth(self.folder, with_what), "judged_by": self.told}
+        by = Yardsticks(self.mask, judge.model, judge.reference_map, judge.own, window)
+        told = {**refined, **score_without_truth(self.folder, by)}
+        if self.unseen is not None:
+            final = finished_job(self.folder)[0]
+            told |= self.unseen.scores(final, self.mask, self.folder / ALIGNED, stop)
+        told["judged_by"] = self.told
         with replacing(self.folder / SCORE) as temporary:
             temporary.write_text(json.dumps(told, indent=1) + "\n")
         return told
@@ -207,7 +235,7 @@ class Scoring:
             raise InputError(f"{path}: is damaged ({error}); remove it to do the run again.") from error
 
 
-def _window(output: Path) -> float | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return float(json.loads((output / WINDOW).read_text())["angstrom"])
+def _yardstick(output: Path) -> Told | None:
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads((output / YARDSTICK).read_text()))
     return None

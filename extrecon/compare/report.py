@@ -13,10 +13,12 @@ import numpy as np
 from extrecon.compare.baseline import Score, arms_of, reference_arm, relion_options, to_beat
 from extrecon.compare.columns import BY_KEY, COLUMNS, Column, all_have, ranked_by
 from extrecon.compare.curves import draw
+from extrecon.compare.held_out import paired_difference
 from extrecon.compare.start import COMMON_START
 from extrecon.system.files import replacing
 
 FORMATS = ("json", "md", "png")
+_TOO_LONG = ("validation", "held_out_nats_each")  # each run's score.json has them
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,21 @@ def verdicts(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
         gain = found.mean * column.better
         word = "better than" if gain > 0 else "worse than" if gain < 0 else "the same as"
         difference = found.text(column.digits, signed=True)
-        told.append(f"{arm} is {word} {best} by {column.heading}: {difference} ({_seeds_told(found)}).")
+        certain = "; ".join([_seeds_told(found), *_particles_told(scores, arm, best, key)])
+        told.append(f"{arm} is {word} {best} by {column.heading}: {difference} ({certain}).")
     return told
+
+
+def _particles_told(scores: Sequence[Score], arm: str, best: str, key: str) -> list[str]:
+    """Return how sure a difference is of which particles were held out; nothing of other scores."""
+    each = "held_out_nats_each"
+    by_seed = {score["seed"]: score[each] for score in scores if score["arm"] == best and each in score}
+    runs = [score for score in scores if score["arm"] == arm and each in score and score["seed"] in by_seed]
+    pairs = [(score[each], by_seed[score["seed"]]) for score in runs]
+    if key != "held_out_nats" or not pairs:
+        return []
+    first, second = (np.mean(nats, axis=0) for nats in zip(*pairs, strict=True))
+    return [f"standard error over the particles {paired_difference(first, second)[1]:.3f}"]
 
 
 def _seeds_told(spread: Spread) -> str:
@@ -153,7 +168,7 @@ def write_report(
         "notes": list(facts.notes),
         "failures": dict(facts.failures),
         "warnings": warnings(scores),
-        "runs": [{key: value for key, value in score.items() if key != "validation"} for score in scores],
+        "runs": [{key: value for key, value in score.items() if key not in _TOO_LONG} for score in scores],
     }
     with replacing(paths[0]) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")

@@ -100,6 +100,9 @@ class Plan:
             for run in runs:
                 yield Outcome(run, None, f"{run.folder}: there is no mask for its scores: {error}")
             return
+        unseen = judge.unseen(self.output)
+        if unseen is not None and unseen.kept() is None:
+            yield from self._do([unseen])
         yield from self.scored(judge.scorings({run.folder: run.label for run in runs}, self.output))
 
     def scored(self, scorings: Sequence[Scoring]) -> Outcomes:

@@ -20,6 +20,7 @@ from extrecon.compare.report import Facts, write_report
 from extrecon.compare.rounds import Outcomes, Plan
 from extrecon.compare.runs import Run, finished, finished_beside
 from extrecon.compare.start import Start
+from extrecon.compare.unseen import Unseen
 from extrecon.errors import UsageError
 from extrecon.system.files import replacing
 
@@ -94,14 +95,14 @@ def compare(
 def _done(outcomes: Outcomes, kept: dict[Path, Any], on_outcome: Callable[[Outcome], None]) -> dict[Path, Outcome]:
     """Do tasks, put what is known of refinements where it is kept, and return those that failed, by their folders.
 
-    A start that failed is told by each run that waited for it.
+    What others wait for, if it failed, is told by each of them.
     """
     failures = {}
     with closing(outcomes):
         for outcome in outcomes:
             if isinstance(outcome.run, Run):
                 kept[outcome.run.folder] = outcome.score
-            if outcome.score is None and not isinstance(outcome.run, Start):
+            if outcome.score is None and not isinstance(outcome.run, Start | Unseen):
                 failures[outcome.run.folder] = outcome
             on_outcome(outcome)
     return failures

@@ -15,11 +15,12 @@ from extrecon.simulate.experiment import Plan, simulate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRUTH = REPOSITORY / "scripts" / "demo_data" / "truth.mrc"
+FAKE = f'exec "{sys.executable}" -W error "{Path(__file__).with_name("fake_relion.py")}" "$@"'
 PROGRAMS = {
-    "relion_refine": "echo 'RELION version: 9.8.7'",
+    "relion_refine": f"case \"$*\" in *--skip_maximize*) {FAKE};; esac\necho 'RELION version: 9.8.7'",
     # The real one also leaves its ranks to themselves when it is killed outright.
     "mpirun": 'while [ "$1" != relion_refine_mpi ]; do shift; done\n"$@"',
-    "relion_refine_mpi": f'exec "{sys.executable}" -W error "{Path(__file__).with_name("fake_relion.py")}" "$@"',
+    "relion_refine_mpi": FAKE,
 }
 
 

@@ -2,7 +2,8 @@
 
 The poses are the true ones, off by an error that the seed decides; the maps are the true one with noise. Of own
 particles, whose truth is not there, the maps are the reference with noise; iterations 1 and 2 search globally, 3
-locally, where one in a folder called ``start_…`` waits to be ended, and whatever continues goes on from.
+locally, where one in a folder called ``start_…`` waits to be ended, and whatever continues goes on from. Particles
+that are aligned to a map have a log-likelihood of that map's largest density, and of their number.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ def main(words: list[str]) -> int:
     if "--no_such" in words:
         sys.stdout.write("WARNING: Option --no_such\tis not a valid RELION argument\n")
     sys.stdout.flush()
+    if "--skip_maximize" in words:
+        return aligned(output, Path(given["--i"]), read_map(Path(given["--ref"])).density.max())
     if Path("truth.mrc").is_file():
         return simulated(output, int(given["--random_seed"]))
     first = 0
@@ -75,6 +78,15 @@ def own(output: Path, seed: int, first: int, words: str) -> int:
     write_maps(output, Path("reference.mrc"), seed)
     Path(f"{output}_data.star").write_text("\ndata_particles\n\nloop_\n_rlnImageName #1\n000001@a.mrcs\n\n")
     finish(output)
+    return 0
+
+
+def aligned(output: Path, particles: Path, score: float) -> int:
+    rows = [line.split() for line in particles.read_text().splitlines() if "@" in line]
+    names = [next(word for word in row if "@" in word) for row in rows]
+    told = "".join(f"{name} {score + 0.01 * place}\n" for place, name in enumerate(names))
+    labels = "_rlnImageName #1\n_rlnLogLikeliContribution #2\n"
+    Path(f"{output}_it001_data.star").write_text(f"\ndata_particles\n\nloop_\n{labels}{told}\n")
     return 0
 
 

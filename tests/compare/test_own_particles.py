@@ -161,11 +161,19 @@ def test_scores_are_made_again_where_only_they_are_asked_otherwise(own: Path) ->
 
 
 def test_held_out_particles_are_refined_by_no_arm(own: Path) -> None:
-    compare("--arm", "plain", "--arm", FREE, "--hold-out", "0.25")
+    told = compare("--arm", "plain", "--arm", FREE, "--hold-out", "0.25")
     for run in ("start_1", "free_1"):
         words = words_of(own, run)
         assert words[words.index("--i") + 1] == f"{own}/out/particles.star"
-    assert "10 of 40 particles are held out of every arm" in (own / "out" / "comparison.md").read_text()
+    assert "10 of 40 particles are held out of every arm" in _page(own)
+    largest = read_map(own / "out" / "plain_1" / "run_class001.mrc").density.max()
+    assert read(own, "plain_1/score.json")["held_out_nats"] == pytest.approx(largest, rel=1e-3)
+    # The two have one seed, and so the same maps here.
+    assert "free is the same as plain by held-out log-likelihood, nats: +0.000 (one seed" in told
+    assert "standard error over the particles 0.000" in told
+    empty = times(own, "empty.json")
+    compare("--arm", "plain", "--arm", FREE, "--hold-out", "0.25", "--reference-map", "reference.mrc")
+    assert times(own, "empty.json") == empty
     before = (own / "out" / "particles.star").read_bytes()
     told = compare("--arm", "plain", "--hold-out", "0.5", code=2)
     assert "were made with another part of the particles held out" in told
