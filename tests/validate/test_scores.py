@@ -157,7 +157,7 @@ def test_a_map_of_opposite_sign_in_zones_is_warned_of(tmp_path: Path) -> None:
     gain = np.where((radius > 4.5) & (radius < 7.5), -1.0, 1.0)
     density = np.fft.ifftn(np.fft.fftn(truth.density) * gain).real
     write_map(tmp_path / "wrong.mrc", truth.with_density(density.astype(np.float32)))
-    given = ["--truth", DEMO / "truth.mrc", "--mask", mask, "-o", tmp_path / "scores"]
+    given: list[str | Path] = ["--truth", DEMO / "truth.mrc", "--mask", mask, "-o", tmp_path / "scores"]
     printed = " ".join(validate(tmp_path / "wrong.mrc", *given).split())
     scores = json.loads((tmp_path / "scores" / "validation.json").read_text())
     (zone,) = scores["truth"]["opposite_sign"]
