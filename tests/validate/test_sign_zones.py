@@ -27,7 +27,7 @@ def ctf(defocus_angstrom: float) -> np.ndarray:
 
 def filtered(volume: np.ndarray, gain: np.ndarray) -> np.ndarray:
     shell = np.minimum(np.floor(shell_radius(BOX) + 0.5).astype(int), BOX // 2)
-    return np.fft.irfftn(np.fft.rfftn(volume) * gain[shell], s=volume.shape, axes=(0, 1, 2))
+    return np.asarray(np.fft.irfftn(np.fft.rfftn(volume) * gain[shell], s=volume.shape, axes=(0, 1, 2)))
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +85,9 @@ def test_noise_warns_at_no_seed(truth: np.ndarray, group: str) -> None:
 
 def _with_twofolds(volume: np.ndarray) -> np.ndarray:
     def turned(axes: tuple[int, int]) -> np.ndarray:
-        return np.roll(np.flip(volume, axes), (1, 1), axes)
+        return np.asarray(np.roll(np.flip(volume, axes), (1, 1), axes))
 
-    return volume + turned((0, 1)) + turned((0, 2)) + turned((1, 2))
+    return np.asarray(volume + turned((0, 1)) + turned((0, 2)) + turned((1, 2)))
 
 
 def test_an_inverted_map_is_told_as_one(truth: np.ndarray) -> None:
