@@ -1,10 +1,18 @@
-"""The particles that no arm refines, as the judge of a comparison's runs."""
+"""The particles that no arm refines, as the judge of a comparison's runs.
+
+Their likelihoods are counted from those with an empty map, which fits all poses alike, so that RELION would go through
+all of the finest grid: it is given a coarse one instead. RELION sums the likelihood over the grid's orientations as they
+are, so that a finer grid adds the logarithm of how many times more it has (RELION 3.1.3: log 8 for an order more, to
+3e-5).
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -21,7 +29,7 @@ from extrecon.compare.held_out import (
     judge_held_out,
 )
 from extrecon.compare.own_particles import OwnParticles
-from extrecon.compare.refinement import Cost
+from extrecon.compare.refinement import LOG, Cost
 from extrecon.compare.relion_words import grouped
 from extrecon.compare.scoring import Scores
 from extrecon.errors import ExtreconError, InputError
@@ -31,6 +39,8 @@ from extrecon.system.files import replacing
 
 EMPTY, RECORD = "held_out_empty", "empty.json"
 ALIGNED = "held_out"
+_COARSE_ORDER = 1
+_ORIENTATIONS = re.compile(r"NrOrientations=\s*(\d+)")
 _MOST_OF_THE_BOX = 0.9  # the circle, where the command tells no diameter
 _OF_THE_IMAGES = (
     "--ctf_phase_flipped",
@@ -120,7 +130,7 @@ class Unseen:
             self.own.reference,
             self.particles,
             self.folder,
-            self.search,
+            replace(self.search, healpix_order=_COARSE_ORDER),
             working_directory=self.own.folder,
             stop=stop,
         )
@@ -157,6 +167,8 @@ class Unseen:
             final, self.particles, folder, search, working_directory=self.own.folder, mask=inside, stop=stop
         )
         told: Scores = {"held_out_wall_seconds": round(found.cost.wall_seconds, 1)}
+        finer = math.log(_orientations(folder) / _orientations(self.folder))
+        empty = replace(empty, log_likelihoods=empty.log_likelihoods + finer)
         try:
             told |= judge_held_out(found, empty, search).told()
         except ExtreconError as error:  # RELION can read images that extrecon cannot
@@ -165,6 +177,19 @@ class Unseen:
             told["held_out_problem"] = str(error)
         _remove_maps(folder)
         return told
+
+
+def _orientations(folder: Path) -> int:
+    """Return how many orientations RELION's finest grid had, as its log tells.
+
+    Raises
+    ------
+    InputError : it does not tell.
+    """
+    found = _ORIENTATIONS.findall((folder / LOG).read_text(errors="replace"))
+    if not found:
+        raise InputError(f"{folder / LOG}: RELION does not tell how many orientations it tried.")
+    return int(found[-1])
 
 
 def _remove_maps(folder: Path) -> None:

@@ -8,6 +8,7 @@ that are aligned to a map have a log-likelihood of that map's largest density, a
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def main(words: list[str]) -> int:
         sys.stdout.write("WARNING: Option --no_such\tis not a valid RELION argument\n")
     sys.stdout.flush()
     if "--skip_maximize" in words:
-        return aligned(output, Path(given["--i"]), read_map(Path(given["--ref"])).density.max())
+        largest = float(read_map(Path(given["--ref"])).density.max())
+        return aligned(output, Path(given["--i"]), largest, int(given["--healpix_order"]))
     if Path("truth.mrc").is_file():
         return simulated(output, int(given["--random_seed"]))
     first = 0
@@ -81,10 +83,12 @@ def own(output: Path, seed: int, first: int, words: str) -> int:
     return 0
 
 
-def aligned(output: Path, particles: Path, score: float) -> int:
+def aligned(output: Path, particles: Path, score: float, order: int) -> int:
     rows = [line.split() for line in particles.read_text().splitlines() if "@" in line]
     names = [next(word for word in row if "@" in word) for row in rows]
+    score += math.log(8) * order
     told = "".join(f"{name} {score + 0.01 * place}\n" for place, name in enumerate(names))
+    sys.stdout.write(f" OrientationalSampling= 7.5 NrOrientations= {8**order}\n")
     labels = "_rlnImageName #1\n_rlnLogLikeliContribution #2\n"
     Path(f"{output}_it001_data.star").write_text(f"\ndata_particles\n\nloop_\n{labels}{told}\n")
     return 0
