@@ -52,19 +52,17 @@ class Judge:
     hashes: dict[str, str] = field(default_factory=dict)
 
     def scorings(self, labels: Mapping[Path, str], output: Path) -> list[Scoring]:
-        """Return the tasks of scoring refinements that are done; none as long as there is no mask.
+        """Return the tasks of scoring refinements that are done; none before `prepare`.
 
         Parameters
         ----------
         labels : of the refinements, for people, by their folders
         """
-        mask = self.common_mask(output)
-        if not mask.is_file():
-            return []
-        told = {**self.hashes, "mask": file_sha256(mask)}
         yardstick = _yardstick(output)
         if yardstick is None:
             return []
+        mask = self.mask or output / yardstick["mask"]
+        told = {**self.hashes, "mask": file_sha256(mask)}
         if self.model is not None:
             told["fsc_q_window_angstrom"] = yardstick["fsc_q_window_angstrom"]
         unseen = self.unseen(output)
@@ -79,34 +77,26 @@ class Judge:
             return None
         return Unseen(self.own, self.own.held_out, output, yardstick["finest_angstrom"])
 
-    def notes(self, recipe: str, output: Path) -> list[str]:
-        """Return what a reader of the scores should know.
-
-        Parameters
-        ----------
-        recipe : fingerprint of the comparison's
-        """
+    def notes(self, output: Path) -> list[str]:
+        """Return what a reader of the scores should know."""
+        told = [*self.own.notes]
+        yardstick = _yardstick(output)
         if self.mask is not None:
-            told = f"All scores are under the mask {self.mask.name}."
-        else:
-            made = made_mask(output, recipe)
-            own = made_mask(output, recipe, SCORE_MASK)
-            told = "All scores are under the mask that the arms were refined under." if made else ""
-            told = told or (f"All scores are under one mask: {own['told']}" if own else "")
-        return [note for note in (*self.own.notes, told) if note]
-
-    def common_mask(self, output: Path) -> Path:
-        """Return the mask for all scores."""
-        if self.mask is not None:
-            return self.mask
-        made = output / f"{MADE}.mrc"
-        return made if made.is_file() else output / f"{SCORE_MASK}.mrc"
+            told.append(f"All scores are under the mask {self.mask.name}.")
+        elif yardstick is not None:
+            told.append(f"All scores are under one mask: {yardstick['told']}")
+        if self.own.held_out is not None and yardstick is not None:
+            finest = yardstick["finest_angstrom"]
+            told.append(f"Of the particles that were held out, what is coarser than {finest:.2f} Å counts.")
+        return told
 
     def prepare(self, runs: Sequence[Run], output: Path) -> None:
-        """Make the mask for all scores, if none is given or made yet.
+        """Settle once for the folder what all scores must have in common.
 
-        It is made from the first plain refinement, without options of its own if there is one, as ``--make-mask``
-        does.
+        That is a mask, if none was given: the one that arms were refined under, else one made likewise; FSC-Q's
+        window, whose size changes it; and up to where particles count: a fifth beyond the resolution of the run
+        that tells all this, so that an arm that reaches further is credited. This is the first plain one, without
+        options of its own if there is one.
 
         Parameters
         ----------
@@ -117,27 +107,29 @@ class Judge:
         InputError, MapError : no mask can be made from it.
         """
         first = min(runs, key=lambda run: (not run.arm.is_plain, bool(run.arm.relion)))
-        if self.mask is None and made_mask(output, first.recipe_fingerprint) is None:
-            make_mask(first, output, SCORE_MASK)
-        if _yardstick(output) is None:
-            self._choose_yardstick(first, output)
-
-    def _choose_yardstick(self, first: Run, output: Path) -> None:
-        """Keep what changes scores and must be the same for all arms: FSC-Q's window, how fine particles count.
-
-        They count a fifth beyond the resolution of this run, so that an arm that reaches further is credited.
-        """
+        recipe = first.recipe_fingerprint
+        known = _yardstick(output)
+        has_mask = known is not None and (self.mask is not None or (output / known["mask"]).is_file())
+        if known is not None and known["recipe"] == recipe and has_mask:
+            return
+        made = made_mask(output, recipe)
+        name = SCORE_MASK if made is None else MADE
+        told = made or (make_mask(first, output, SCORE_MASK) if self.mask is None else {"told": ""})
         one, two = (read_map(path) for path in finished_job(first.folder)[1])
         pixel = one.pixel_size_angstrom
-        mask = read_mask(self.common_mask(output), MaskGrid("the half-maps", one.box, pixel)).density
+        path = self.mask or output / f"{name}.mrc"
+        mask = read_mask(path, MaskGrid("the half-maps", one.box, pixel)).density
         reached = check_mask(one, two, mask).resolution("corrected")
-        told = {
+        found = {
+            "recipe": recipe,
             "from": first.label,
+            "mask": f"{name}.mrc",
+            "told": told["told"],
             "fsc_q_window_angstrom": usual_window((one.density, two.density), mask, pixel),
             "finest_angstrom": max(2 * pixel, min(reached / _BEYOND, one.box * pixel / 2)),
         }
         with replacing(output / YARDSTICK) as temporary:
-            temporary.write_text(json.dumps(told, indent=1) + "\n")
+            temporary.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def read_judge(own: OwnParticles, mask: Path | None, model: Path | None, reference_map: Path | None) -> Judge:

@@ -11,7 +11,7 @@ from typing import Any
 from extrecon.compare.dataset import refuse_spaces
 from extrecon.compare.hashes import file_sha256
 from extrecon.compare.hold_out import hold_out
-from extrecon.compare.relion_words import replaced
+from extrecon.compare.relion_words import MASK_OPTIONS, grouped, replaced
 from extrecon.compare.scoring import Scores, course
 from extrecon.compare.subject import REFINED
 from extrecon.compare.user_recipe import UserRecipe
@@ -111,6 +111,9 @@ def read_own_particles(
             f"(HEALPix order {recipe.number('--healpix_order', 2):g}, local from {recipe.local_order} on)."
         )
     read_map(reference)
+    for group in grouped(recipe.options):
+        if group[0] in MASK_OPTIONS:
+            _file(" ".join(group[1:]), group[0], folder)
     hashes: dict[str, Any] = {"particles": _hash_of(particles, source, folder), "reference": file_sha256(reference)}
     notes = []
     if particles.half_sets() is not None:

@@ -99,8 +99,8 @@ def score_refinement(job: Path, data: DataSet) -> Scores:
 
 
 def remove_bulk(job: Path) -> None:
-    """Remove the accumulators and the maps of all iterations; the final maps stay."""
-    for path in job.glob("*.mrc"):
+    """Remove the accumulators, and the maps and particles of all iterations; the final ones stay."""
+    for path in (*job.glob("*.mrc"), *job.glob(f"*{DATA}")):
         if iteration_of(path.name) is not None:
             path.unlink()
 

@@ -121,7 +121,7 @@ def _facts(runs: Sequence[Run], judge: Judge | None, output: Path, scores: Seque
     recipe = runs[0].recipe_fingerprint
     done = {f"{score['arm']}, seed {score['seed']}" for score in scores}
     failures = {label: why for label, why in _failures(output, recipe).items() if label not in done}
-    notes = [] if judge is None else judge.notes(recipe, output)
+    notes = [] if judge is None else judge.notes(output)
     return Facts(made_mask(output, recipe), notes, failures)
 
 

@@ -194,10 +194,10 @@ def _ends_in_a_line(path: Path) -> bool:
 
 
 def _remove_what_is_not_needed(folder: Path, iteration: int) -> None:
-    """Remove what RELION began of later iterations, and all maps but those it goes on from."""
-    needed = [f"{_ROOT}_it{iteration:03d}{ending}" for ending in _MAPS]
+    """Remove what RELION began of later iterations, and all maps and particles but those it goes on from."""
+    needed = [f"{_ROOT}_it{iteration:03d}{ending}" for ending in (*_MAPS, _DATA)]
     for path in folder.iterdir():
         number = iteration_of(path.name)
-        is_needed = path.suffix != ".mrc" or path.name in needed
+        is_needed = not path.name.endswith((".mrc", _DATA)) or path.name in needed
         if number is not None and (number > iteration or not is_needed):
             path.unlink()

@@ -1,9 +1,9 @@
 """The particles that no arm refines, as the judge of a comparison's runs.
 
-Their likelihoods are counted from those with an empty map, which fits all poses alike, so that RELION would go through
-all of the finest grid: it is given a coarse one instead. RELION sums the likelihood over the grid's orientations as they
-are, so that a finer grid adds the logarithm of how many times more it has (RELION 3.1.3: log 8 for an order more, to
-3e-5).
+Their likelihoods are counted from those with an empty map, which fits all poses alike, so that RELION would go
+through all of the finest grid: it is given a coarse one instead. RELION sums the likelihood over the grid's
+orientations as they are, so that a finer grid adds the logarithm of how many times more it has (RELION 3.1.3: log 8
+for an order more, to 3e-5).
 """
 
 from __future__ import annotations

@@ -238,6 +238,7 @@ def changed(option: str, value: str) -> list[str]:
         ([], changed("--i", "no.star"), "--i no.star: there is no such file in"),
         ([], changed("--ref", "no.mrc"), "--ref no.mrc: there is no such file in"),
         ([], changed("--ref", "a b.mrc"), "cannot work in a path that has a space"),
+        ([], [*COMMAND, "--solvent_mask", "no.mrc"], "--solvent_mask no.mrc: there is no such file in"),
         ([], ["no_such_launcher", *COMMAND[3:]], "no_such_launcher is not on the PATH"),
     ],
 )
