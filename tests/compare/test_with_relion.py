@@ -21,7 +21,8 @@ ARMS = ("--arm", "plain", "--arm", "identity", "--arm", "masked=plain", "--make-
 RECIPE = """# as a user keeps it
 --o job/run --auto_refine --split_random_halves --i particles.star --ref reference.mrc --ini_high 20 --pool 30
 --pad 1 --particle_diameter 130 --flatten_solvent --zero_mask --oversampling 1 --healpix_order 1
---auto_local_healpix_order 2 --offset_range 2 --offset_step 2 --sym C1 --low_resol_join_halves 40 --j 1 --dont_combine_weights_via_disc
+--auto_local_healpix_order 2 --offset_range 2 --offset_step 2 --sym C1 --low_resol_join_halves 40 --j 1
+--dont_combine_weights_via_disc
 """
 
 pytestmark = [pytest.mark.relion, pytest.mark.usefixtures("relion_programs")]
