@@ -24,7 +24,6 @@ from extrecon.compare.relion_words import masks_of
 from extrecon.compare.scoring import remove_bulk
 from extrecon.compare.start import COMMON_START, Start, why_from_the_beginning
 from extrecon.compare.subject import Simulated, Subject
-from extrecon.compare.user_recipe import EXTERNAL
 from extrecon.errors import InputError, UsageError
 from extrecon.maps import read_map
 from extrecon.options import CONFIG_FILE, DAEMON_VARIABLES, ENVIRONMENT_PREFIX
@@ -294,6 +293,6 @@ def _unknown_options(run: Run) -> list[str]:
     unknown = set(unknown_options(run.folder))
     if run.start is None:
         return sorted(unknown)
-    # RELION 3.1 remembers it when it goes on, and does not know it then; later ones must be told again.
+    # What RELION remembers it may not know when it goes on, as 3.1 --external_reconstruct; later ones must be told.
     earlier = (run.start.kept() or {}).get("options_unknown_to_relion", [])
-    return sorted((unknown - {EXTERNAL}) | set(earlier))
+    return sorted(unknown.intersection(run.arm.relion).union(earlier))

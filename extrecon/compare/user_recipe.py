@@ -28,7 +28,7 @@ _REFUSED: Mapping[str, str] = {
 }
 # Ours, or about the user's own job.
 _REPLACED = ("--o", "--random_seed", EXTERNAL, "--pipeline_control")
-_OF_THE_MACHINE = (
+_NOT_REMEMBERED = (
     "--j",
     "--gpu",
     "--cpu",
@@ -45,8 +45,21 @@ _OF_THE_MACHINE = (
     "--sequential_halves_recons",
     "--maxsig",
     "--verb",
+    # of how it refines, in RELION 4 and 5
+    "--auto_ignore_angles",
+    "--auto_resol_angles",
+    "--auto_iter_max",
+    "--maximum_angular_sampling",
+    "--min_sigma2_offset",
+    "--lowpass_mask",
+    "--lowpass",
+    "--strict_highres_exp",
+    "--trust_ref_size",
+    "--failsafe_threshold",
+    "--dont_skip_gridding",
+    "--asymmetric_padding",
 )
-"""What RELION does not remember of a run that it goes on with."""
+"""What RELION does not remember of a run that it goes on with: the machine's first."""
 CONTINUED_TOO = ("--solvent_mask", "--solvent_correct_fsc")
 """Options of an arm that RELION 3.1.3 was seen to heed with ``--continue``."""
 _SHELL = re.compile(r"[|;&<>]|\d*>{1,2}.*|`.*`|\$.*")
@@ -120,7 +133,7 @@ class UserRecipe:
 
         RELION reads there what the run was started with; options of the search, given again, would set it back.
         """
-        groups = [group for group in grouped(self.options) if group[0] in (*_OF_THE_MACHINE, *CONTINUED_TOO)]
+        groups = [group for group in grouped(self.options) if group[0] in (*_NOT_REMEMBERED, *CONTINUED_TOO)]
         again = [word for group in groups for word in group]
         words = ["--continue", str(optimiser), "--o", output, *replaced(again, arm_words)]
         return [*self.start, *words, EXTERNAL]
