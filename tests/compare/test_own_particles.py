@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,13 @@ import pytest
 from typer.testing import CliRunner
 
 from extrecon.cli.main import app
-from extrecon.compare.arms import Arm
+from extrecon.compare.arms import Arm, read_arms
+from extrecon.compare.judge import Judge, Scoring
+from extrecon.compare.own_particles import read_own_particles
+from extrecon.compare.runs import plan_own_runs
 from extrecon.compare.start import why_from_the_beginning
+from extrecon.compare.unseen import Unseen
+from extrecon.compare.user_recipe import read_recipe
 from extrecon.errors import ExtreconError
 from extrecon.maps.mrc import read_map, write_volume
 
@@ -215,8 +221,25 @@ def test_particles_divided_already_are_told(own: Path) -> None:
     rows.insert(at + 1, f"_rlnRandomSubset #{count + 1}")
     (own / "particles.star").unlink()
     (own / "particles.star").write_text("\n".join(rows))
-    compare("--arm", "plain")
+    told = compare("--arm", "plain", command=[*COMMAND, "--no_such", "3"])
     assert "all seeds have the same halves" in _page(own)
+    # It is not given again to what goes on, but was not heeded before.
+    assert "plain, seed 1: RELION does not know --no_such" in told
+
+
+def test_two_at_a_time_have_their_starts_first(own: Path) -> None:
+    told = compare("--arm", "plain", "--jobs", "2", "--seeds", "1,2")
+    assert told.index("common start, seed 2: local") < told.index("plain, seed 1: RELION's resolution")
+    assert read(own, "comparison.json")["arms"]["plain"]["corrected_resolution_angstrom"]["seeds"] == 2
+
+
+def test_tasks_can_be_sent_to_a_cluster(own: Path) -> None:
+    particles = read_own_particles(read_recipe(COMMAND, ()), own, own, None)
+    runs = plan_own_runs(particles, read_arms(["plain"]), [1, 2], own / "out")
+    unseen = Unseen(particles, own, own, 8.0)
+    scoring = Scoring(Judge(particles), own, "plain, seed 1", own / "mask.mrc", {}, unseen)
+    for task in (*runs, runs[0].start, scoring):
+        assert pickle.loads(pickle.dumps(task)) == task
 
 
 def changed(option: str, value: str) -> list[str]:
