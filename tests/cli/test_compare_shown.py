@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from extrecon.cli import compare_shown
 from extrecon.cli.compare_shown import _fitting, _show_table
+from extrecon.cli.console import console
 
 
 @pytest.mark.parametrize("total", [20, 80, 200])
@@ -21,7 +21,7 @@ def test_every_column_is_shown_once_and_in_order(total: int) -> None:
 def test_seven_arms_are_readable_at_eighty_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compare_shown.console, "width", 80)
+    monkeypatch.setattr(console, "width", 80)
     arms = [f"arm-{index}" for index in range(7)]
     _show_table(["arm", "half-map resolution, corrected, Å"], [[arm, "7.55 ± 0.12"] for arm in arms])
     lines = capsys.readouterr().out.splitlines()
