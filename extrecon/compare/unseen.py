@@ -40,6 +40,7 @@ from extrecon.system.files import replacing
 EMPTY, RECORD = "held_out_empty", "empty.json"
 ALIGNED = "held_out"
 _COARSE_ORDER = 1
+_RELIONS_RANGE_PX = 6.0
 _ORIENTATIONS = re.compile(r"NrOrientations=\s*(\d+)")
 _MOST_OF_THE_BOX = 0.9  # the circle, where the command tells no diameter
 _OF_THE_IMAGES = (
@@ -85,6 +86,7 @@ class Unseen:
             finest_angstrom=self.finest_angstrom,
             symmetry=self.own.symmetry,
             ctf=any(group[0] == "--ctf" for group in groups),
+            offset_range_px=recipe.number("--offset_range", _RELIONS_RANGE_PX),
             padding=int(recipe.number("--pad", 2)),
             threads=self.own.cores,
             more=tuple(word for group in groups if group[0] in _OF_THE_IMAGES for word in group),
