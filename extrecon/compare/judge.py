@@ -28,6 +28,7 @@ from extrecon.validate.mask_check import check_mask
 
 SCORE_MASK = "score_mask"
 YARDSTICK = "yardstick.json"
+_SETTLED = {"recipe", "mask", "told", "fsc_q_window_angstrom", "finest_angstrom"}
 _BEYOND = 1.2
 Told = dict[str, Any]
 
@@ -229,5 +230,6 @@ class Scoring:
 
 def _yardstick(output: Path) -> Told | None:
     with suppress(OSError, ValueError, TypeError):
-        return dict(json.loads((output / YARDSTICK).read_text()))
+        told = dict(json.loads((output / YARDSTICK).read_text()))
+        return told if told.keys() >= _SETTLED else None
     return None
