@@ -32,13 +32,11 @@ class Bands:
     box : edge of the maps, voxels
     window_px : edge w of the cubic window
     centres : the bands' middles, in shells of the box, from 1 / w up to the last shell
-    lattice : points along each edge of the lattice, which begins at voxel 0
     """
 
     box: int
     window_px: float
     centres: npt.NDArray[np.float64]
-    lattice: int
 
     @property
     def width(self) -> float:
@@ -50,16 +48,18 @@ class Bands:
         """The last frequency that the window's spectrum holds, in shells of the box."""
         return min(math.ceil(_BANDWIDTH * self.width), self.box // 2 - 1)
 
+    @property
+    def lattice(self) -> int:
+        """Points along each edge of the lattice, which begins at voxel 0 and divides the box evenly."""
+        return min(_even(_POINTS_PER_BANDWIDTH * self.bandwidth), self.box)
+
 
 def bands_for(box: int, window_px: float, last_shell: int) -> Bands:
     """Return the bands of a box for a window, up to the last shell that is asked."""
     window = float(min(max(window_px, 4.0), box))
     width = box / window
     steps = max(math.floor(2 * (last_shell / width - 1) + 1e-9), 0)
-    centres = width * (1 + 0.5 * np.arange(steps + 1, dtype=np.float64))
-    bands = Bands(box, window, centres, 0)
-    points = min(_even(_POINTS_PER_BANDWIDTH * bands.bandwidth), box)
-    return Bands(box, window, centres, points)
+    return Bands(box, window, width * (1 + 0.5 * np.arange(steps + 1, dtype=np.float64)))
 
 
 def local_correlations(

@@ -70,7 +70,7 @@ def test_a_noisy_but_right_map_is_not_warned_of(truth: np.ndarray) -> None:
 def test_noise_warns_at_no_seed(truth: np.ndarray, group: str) -> None:
     order = len(symmetry_group(group))
     least = []
-    for seed in range(100, 160):
+    for seed in range(100, 125):
         noise = scipy.ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal(truth.shape), 0.6)
         model = truth
         if group == "D2":  # twofolds along the axes, about voxel n // 2
