@@ -19,7 +19,7 @@ from tests.compare.conftest import TRUTH
 PROGRAM = str(Path(sys.executable).with_name("extrecon"))
 ARMS = ("--arm", "plain", "--arm", "identity", "--arm", "masked=plain", "--make-mask", "masked", "--seeds", "1")
 RECIPE = """# as a user keeps it
---o job/run --auto_refine --split_random_halves --i particles.star --ref reference.mrc --ini_high 20 --pool 30
+--o job/run --auto_refine --split_random_halves --i particles.star --ref reference.mrc --ini_high 40 --pool 30
 --pad 1 --particle_diameter 130 --flatten_solvent --zero_mask --oversampling 1 --healpix_order 1
 --auto_local_healpix_order 2 --offset_range 2 --offset_step 2 --sym C1 --low_resol_join_halves 40 --j 1
 --dont_combine_weights_via_disc
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.relion, pytest.mark.usefixtures("relion_programs")]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Particles clear enough for the half-maps to agree beyond the first reference, where regularizers begin."""
+    """Particles clear enough for the half-maps to agree well beyond 40 Å, where regularizers begin."""
     simulate(Plan(TRUTH, particles=80, signal_to_noise=2.0), tmp_path, no_progress)
     (tmp_path / "refine.txt").write_text(RECIPE)
     return tmp_path
