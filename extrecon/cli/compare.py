@@ -1,28 +1,33 @@
-"""``extrecon compare``: real refinements of simulated particles side by side, scored against the truth."""
+"""``extrecon compare``: real refinements side by side, scored against the truth or without one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from extrecon.cli.console import console, errors, prepare_folder, settings_from
+from extrecon.cli.compare_shown import ended_by_signals, progress, tell
+from extrecon.cli.console import errors, prepare_folder, settings_from
 from extrecon.errors import RefinementError, UsageError
-from extrecon.system.processes import ignore_stopping_signals, name_of_signal, signals_handled
 
 if TYPE_CHECKING:
-    from extrecon.compare.engines import Engine, Outcome
+    from extrecon.compare.engines import Engine
+    from extrecon.compare.judge import Judge
     from extrecon.compare.runs import Run
-    from extrecon.compare.session import Result
 
-_SIGNAL_EXIT_BASE = 128
+_LAUNCHER, _RANKS = "mpirun --oversubscribe", 3
+_OF_OUR_RECIPE = {
+    "healpix_order": "--healpix_order",
+    "local_order": "--auto_local_healpix_order",
+    "ini_high": "--ini_high",
+    "threads": "--j",
+    "relion_option": "",
+}
+_OF_OWN_PARTICLES = ("recipe", "model", "reference_map", "score_mask", "hold_out", "no_common_start")
 
 
 class EngineName(StrEnum):
@@ -34,17 +39,44 @@ class EngineName(StrEnum):
 
 
 def command(
-    data: Annotated[Path, typer.Argument(metavar="DIR", help="What `extrecon simulate` wrote.")],
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="DIR | -- COMMAND", help="What `extrecon simulate` wrote; or how you refine your own particles."
+        ),
+    ] = None,
     arm: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(metavar="NAME[=COMMAND]", help="plain, a regularizer, hook options or a command; repeatable."),
-    ],
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for the runs; else DIR/compare.")
     ] = None,
     seeds: Annotated[
         str, typer.Option(metavar="N,N,…", help="RELION's random seeds, one run of each arm each.")
     ] = ("1,2,3"),
+    recipe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Holds COMMAND, or RELION's options alone; # begins a comment."),
+    ] = None,
+    hold_out: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Of your particles, that no arm refines and all are judged by."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Atoms in your map's frame, to judge your runs by.")
+    ] = None,
+    reference_map: Annotated[
+        Path | None, typer.Option(metavar="R.mrc", help="Another map in its frame and on its grid, to judge by.")
+    ] = None,
+    score_mask: Annotated[
+        Path | None,
+        typer.Option(metavar="MASK.mrc", help="For the scores of all arms; else made from a plain run."),
+    ] = None,
+    no_common_start: Annotated[
+        bool, typer.Option("--no-common-start", help="Repeat the global search for each arm.")
+    ] = False,
     engine: Annotated[
         EngineName, typer.Option(help="local; or jobs of submitit, on this machine or on SLURM.")
     ] = EngineName.LOCAL,
@@ -56,11 +88,11 @@ def command(
     healpix_order: Annotated[int, typer.Option(min=0, max=8, help="Of the first iteration.")] = 4,
     local_order: Annotated[int, typer.Option(min=0, max=9, help="Order from which RELION searches locally.")] = 4,
     ini_high: Annotated[float, typer.Option(metavar="Å", help="Low-pass of the first reference.")] = 20.0,
-    mpi_ranks: Annotated[int, typer.Option(min=3, help="One leads, the others share the two half-sets.")] = 3,
+    mpi_ranks: Annotated[int, typer.Option(min=3, help="One leads, the others share the two half-sets.")] = _RANKS,
     threads: Annotated[int, typer.Option(min=1, help="Of each rank.")] = 1,
-    launcher: Annotated[str, typer.Option(metavar="COMMAND", help="Starts MPI programs; -n RANKS is added.")] = (
-        "mpirun --oversubscribe"
-    ),
+    launcher: Annotated[
+        str, typer.Option(metavar="COMMAND", help="Starts MPI programs; -n RANKS is added.")
+    ] = _LAUNCHER,
     relion_option: Annotated[
         list[str] | None, typer.Option(metavar="OPTIONS", help="Further options of RELION, all arms; repeatable.")
     ] = None,
@@ -74,7 +106,7 @@ def command(
     ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Replace finished runs that were made otherwise.")] = False,
 ) -> None:
-    """Refine simulated particles with RELION, once for each arm and seed, and score each run against the truth.
+    """Refine particles with RELION, once for each arm and seed, and score the runs.
 
     An arm is plain (RELION's own program), a regularizer's name, NAME="--regularizer R --set K=V …" (options of
     extrecon-hook), or NAME=COMMAND; NAME=plain and NAME=REGULARIZER give another name. RELION is at its best with
@@ -82,60 +114,157 @@ def command(
     own: --relion "masked=--solvent_mask m.mrc --solvent_correct_fsc". Finished runs are kept and not repeated.
     Writes comparison.json, .md and .png: scores with their spread over the seeds, and each arm's difference to the
     strongest plain one seed by seed. The warm daemon stays off, so that each run pays for its own calls.
+
+    Simulated particles, `extrecon compare DIR --arm …`, are scored against their truth. Your own particles,
+    `extrecon compare -o OUT --arm … -- mpirun -n 3 relion_refine_mpi --i particles.star …`, are refined by your
+    own command, started here where you start it; --o, --random_seed and --external_reconstruct are added. They are
+    judged by --hold-out, --model, --reference-map, and half-map FSC under one mask. The global search is
+    done once a seed, for all arms that do not change it.
     """
-    from extrecon.compare.arms import read_arms
-    from extrecon.compare.dataset import read_data_set
-    from extrecon.compare.made_mask import with_made_mask
-    from extrecon.compare.recipe import Recipe
-    from extrecon.compare.relion_words import for_all_arms, with_relion_words
-    from extrecon.compare.runs import plan_runs
+    given = Given(locals())
     from extrecon.compare.session import compare
 
-    data_set = read_data_set(data)
-    recipe = Recipe(
-        healpix_order=healpix_order,
-        local_order=local_order,
-        ini_high_angstrom=ini_high,
-        mpi_ranks=mpi_ranks,
-        threads=threads,
-        launcher=launcher,
-        more=for_all_arms(relion_option or (), data_set),
-    )
-    folder = (output or data / "compare").resolve()
-    arms = with_relion_words(read_arms(arm), relion or (), data_set)
-    arms = with_made_mask(arms, make_mask.split(",") if make_mask else (), folder)
-    runs = plan_runs(data_set, arms, _seeds(seeds), recipe, folder)
-    prepare_folder(folder)
-    chosen = _engine(engine, jobs, slurm_option or [], folder)
-    errors.print(f"{len(runs)} runs in {folder}", highlight=False, markup=False, soft_wrap=True)
-    with _ended_by_signals(), _shown(runs) as (on_outcome, tick):
+    numbers = _seeds(seeds)
+    asked = _own(given, numbers) if given.is_own(context) else _simulated(given, numbers)
+    chosen = _engine(engine, jobs, slurm_option or [], asked.folder)
+    errors.print(f"{len(asked.runs)} runs in {asked.folder}", highlight=False, markup=False, soft_wrap=True)
+    with ended_by_signals(), progress(asked.runs) as (on_outcome, tick):
         result = compare(
-            runs,
+            asked.runs,
             chosen,
-            folder,
-            f"Comparison on {data.resolve().name}",
+            asked.folder,
+            asked.title,
+            judge=asked.judge,
             redo=redo,
             on_outcome=on_outcome,
             tick=tick,
         )
-    _tell(result, [each.name for each in arms], folder)
+    tell(result, asked.folder)
     if result.failures:
-        raise RefinementError(f"{len(result.failures)} of {len(runs)} runs failed; see above.")
+        raise RefinementError(f"{len(result.failures)} of {len(asked.runs)} runs failed; see above.")
 
 
-def _tell(result: Result, names: list[str], folder: Path) -> None:
-    """Show the table, the arm to beat, and what the user should know."""
-    from extrecon.compare.baseline import to_beat
-    from extrecon.compare.report import rows, warnings
+@dataclass(frozen=True)
+class Asked:
+    """What a comparison does: its runs, who judges them, where, and what it is called."""
 
-    if not result.scores:
-        return
-    headings, *lines = rows(result.scores, names)
-    _show_table(headings, lines)
-    console.print(to_beat(result.scores, names), highlight=False, markup=False, soft_wrap=True)
-    for warning in warnings(result.scores):
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{folder}: {', '.join(path.name for path in result.files)}", highlight=False, soft_wrap=True)
+    runs: Sequence[Run]
+    folder: Path
+    title: str
+    judge: Judge | None = None
+
+
+class Given:
+    """The options of the command, by name."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = dict(options)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._options[name]
+
+    def is_own(self, context: typer.Context) -> bool:
+        """Tell whether somebody's own particles are to be refined.
+
+        Raises
+        ------
+        UsageError : neither or both of the two forms were given, or an option of the other.
+        """
+        words = self.words or []
+        is_folder = len(words) == 1 and self.recipe is None
+        if not words and self.recipe is None:
+            raise UsageError(
+                "Give what `extrecon simulate` wrote; or, behind -- or in --recipe, how you refine your particles."
+            )
+        if words and self.recipe is not None:
+            raise UsageError("Give the command behind -- or in --recipe, not both.")
+        told = {name for name in self._options if _was_given(context, name)}
+        if is_folder:
+            for name in told.intersection(_OF_OWN_PARTICLES):
+                raise UsageError(f"{_flag(name)} is for your own particles; {words[0]} has its truth with it.")
+            return False
+        for name in told.intersection(_OF_OUR_RECIPE):
+            there = f" ({_OF_OUR_RECIPE[name]})" if _OF_OUR_RECIPE[name] else ""
+            raise UsageError(f"{_flag(name)} is for simulated particles; your own command tells it{there}.")
+        if words and told.intersection({"launcher", "mpi_ranks"}):
+            raise UsageError("--launcher and --mpi-ranks are in your command already: it begins with them.")
+        return True
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _simulated(given: Given, seeds: Sequence[int]) -> Asked:
+    """Plan runs on what `extrecon simulate` wrote."""
+    from extrecon.compare.arms import read_arms
+    from extrecon.compare.dataset import read_data_set
+    from extrecon.compare.made_mask import with_made_mask
+    from extrecon.compare.recipe import Recipe
+    from extrecon.compare.relion_words import Place, for_all_arms, with_relion_words
+    from extrecon.compare.runs import plan_runs
+
+    data_set = read_data_set(Path(given.words[0]))
+    place = Place(data_set.folder, data_set.folder / "truth.mrc")
+    recipe = Recipe(
+        healpix_order=given.healpix_order,
+        local_order=given.local_order,
+        ini_high_angstrom=given.ini_high,
+        mpi_ranks=given.mpi_ranks,
+        threads=given.threads,
+        launcher=given.launcher,
+        more=for_all_arms(given.relion_option or (), place),
+    )
+    folder = (given.output or data_set.folder / "compare").resolve()
+    arms = with_relion_words(read_arms(given.arm or ()), given.relion or (), place)
+    arms = with_made_mask(arms, _names(given.make_mask), folder)
+    runs = plan_runs(data_set, arms, seeds, recipe, folder)
+    prepare_folder(folder)
+    return Asked(runs, folder, f"Comparison on {data_set.folder.name}")
+
+
+def _own(given: Given, seeds: Sequence[int]) -> Asked:
+    """Plan runs on somebody's own particles."""
+    import shlex
+
+    from extrecon.compare.arms import read_arms
+    from extrecon.compare.judge import read_judge
+    from extrecon.compare.made_mask import with_made_mask
+    from extrecon.compare.own_particles import read_own_particles
+    from extrecon.compare.recipe import PROGRAM
+    from extrecon.compare.relion_words import Place, with_relion_words
+    from extrecon.compare.runs import plan_own_runs, require_relion
+    from extrecon.compare.user_recipe import read_recipe, recipe_of_file
+
+    if given.output is None:
+        raise UsageError("Give a folder for the runs: -o OUT.")
+    if given.hold_out is not None and not 0 < given.hold_out <= _MOST_HELD_OUT:
+        raise UsageError(f"--hold-out is a share between 0 and {_MOST_HELD_OUT:g}, not {given.hold_out:g}.")
+    start = [*shlex.split(given.launcher), "-n", str(given.mpi_ranks), PROGRAM]
+    recipe = recipe_of_file(given.recipe, start) if given.recipe else read_recipe(given.words, start)
+    folder = given.output.resolve()
+    here = Path.cwd()
+    arms = read_arms(given.arm or ())
+    prepare_folder(folder)
+    own = read_own_particles(recipe, here, folder, given.hold_out, redo=given.redo)
+    require_relion(own)
+    judge = read_judge(own, given.score_mask, given.model, given.reference_map)
+    arms = with_relion_words(arms, given.relion or (), Place(here, own.reference))
+    arms = with_made_mask(arms, _names(given.make_mask), folder)
+    runs = plan_own_runs(own, arms, seeds, folder, common_start=not given.no_common_start)
+    return Asked(runs, folder, f"Comparison on {Path(recipe.value('--i')).name}", judge)
+
+
+_MOST_HELD_OUT = 0.5
+
+
+def _names(text: str | None) -> Sequence[str]:
+    return text.split(",") if text else ()
 
 
 def _seeds(text: str) -> list[int]:
@@ -156,68 +285,3 @@ def _engine(name: EngineName, jobs: int, options: Sequence[str], folder: Path) -
         raise UsageError(f"--jobs is for --engine local; {name} starts all runs at once.")
     cluster = "slurm" if name is EngineName.SLURM else "local"
     return SubmititEngine(folder / "submitit", cluster, {k: str(v) for k, v in settings_from(options).items()})
-
-
-def _show_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Show the table with an arm a column: scores are many, arms few."""
-    shown = Table(headings[0], *(line[0] for line in lines), box=None)
-    for index, heading in enumerate(headings[1:], 1):
-        shown.add_row(heading, *(line[index] for line in lines))
-    console.print(shown)
-
-
-@contextmanager
-def _shown(runs: Sequence[Run]) -> Iterator[tuple[Callable[[Outcome], None], Callable[[], None]]]:
-    """Show on a terminal how far the runs are; a line for each that ends, there and elsewhere."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=errors,
-        disable=not errors.is_terminal,
-        transient=True,
-    ) as bars:
-        task = bars.add_task("runs", total=len(runs))
-        ended: set[Path] = set()
-
-        def on_outcome(outcome: Outcome) -> None:
-            ended.add(outcome.run.folder)
-            bars.console.print(_line(outcome), highlight=False, markup=False, soft_wrap=True)
-
-        def tick() -> None:
-            done = sum((run.folder / "score.json").is_file() or run.folder in ended for run in runs)
-            at_work = [_at_work(run) for run in runs if run.folder not in ended]
-            bars.update(task, completed=done, description="; ".join(filter(None, at_work)) or "runs")
-
-        yield on_outcome, tick
-
-
-def _line(outcome: Outcome) -> str:
-    if outcome.score is None:
-        return f"{outcome.run.label}: FAILED: {outcome.error}"
-    found = outcome.score
-    return (
-        f"{outcome.run.label}: {found['median_error_degrees']:.3f}°, mean FSC with the truth "
-        f"{found['mean_fsc']:.4f}, {found['iterations']} iterations, {found['wall_seconds']:.0f} s, "
-        f"{found['cpu_seconds']:.0f} CPU s"
-    )
-
-
-def _at_work(run: Run) -> str:
-    if not (run.folder / "log.txt").is_file() or (run.folder / "score.json").is_file():
-        return ""
-    return f"{run.label}: iteration {len(list(run.folder.glob('run_it???_half1_model.star')))}"
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Leave in order after a signal: RELION's processes are stopped on the way out."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        ignore_stopping_signals()
-        errors.print(f"Stopped by {name_of_signal(number)}; finished runs are kept.", highlight=False)
-        raise SystemExit(_SIGNAL_EXIT_BASE + number)
-
-    with signals_handled(leave):
-        yield

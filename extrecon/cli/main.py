@@ -23,8 +23,7 @@ COMMANDS = {
     "local-resolution": "Estimate the local resolution of a map, or of the mean of two half-maps.",
     "mask": "Make a soft mask of the particle for RELION's --solvent_mask, and tell what it does to the FSC.",
     "simulate": "Make particles whose truth is known.",
-    "compare": "Refine simulated particles with RELION, once for each arm and seed, and score each run against the "
-    "truth.",
+    "compare": "Refine particles with RELION, once for each arm and seed, and score the runs.",
     "validate": "Score a map, two half-maps, or a finished RELION refinement.",
     "regularizers": "List the regularizers and local-resolution methods, or one's parameters for --set.",
     "relion-job": "Be a job of type External in RELION's window: relion-job "

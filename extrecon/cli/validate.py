@@ -39,18 +39,27 @@ def command(
     local_resolution: Annotated[
         Path | None, typer.Option(metavar="RES.mrc", help="Local resolution, Å, 0 outside.")
     ] = None,
-    symmetry: Annotated[str, typer.Option("--sym", metavar="GROUP", help="Point group of the poses.")] = "C1",
+    symmetry: Annotated[
+        str, typer.Option("--sym", metavar="GROUP", help="Point group of the map and of the poses.")
+    ] = "C1",
+    fsc_q_window: Annotated[
+        float | None,
+        typer.Option(metavar="Å", help="Window of FSC-Q; else 5 times the half-maps' resolution at FSC 0.5."),
+    ] = None,
+    fsc_q_map: Annotated[bool, typer.Option("--fsc-q-map", help="Write FSC-Q at every voxel, too.")] = False,
     pixel_size: PixelSizeOption = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
 ) -> None:
     """Score a map, two half-maps, or a finished RELION refinement.
 
-    Writes DIR/validation.json, validation.png, and validation.html, a page that needs no other file.
+    Writes DIR/validation.json, validation.png, and validation.html, a page that needs no other file; with half-maps
+    and a model also validation_fsc_q.csv, FSC-Q of each atom, and validation_fsc_q.cif, with FSC-Q for B factors.
     """
+    from extrecon.validate.atom_files import MAP, MODEL, TABLE, write_atoms, write_fsc_q_map
     from extrecon.validate.inputs import find_files, read_inputs
     from extrecon.validate.report import table, write_report
-    from extrecon.validate.scores import score
+    from extrecon.validate.scores import score_with_atoms
 
     if true_poses is not None and not first.is_dir():
         raise UsageError("--true-poses is for a RELION job, whose …_data.star holds the poses found.")
@@ -62,12 +71,21 @@ def command(
         true_poses=true_poses,
         local_resolution=local_resolution,
     )
-    targets = [output / f"validation.{kind}" for kind in ("json", "png", "html")]
-    refuse_to_overwrite(targets, overwrite=overwrite, inputs=[])
+    has_support = model is not None and len(files.halves) == 2
+    if (fsc_q_map or fsc_q_window is not None) and not has_support:
+        raise UsageError("--fsc-q-map and --fsc-q-window are for FSC-Q, which needs half-maps and a --model.")
+    names = [*(f"validation.{kind}" for kind in ("json", "png", "html")), *((TABLE, MODEL) if has_support else ())]
+    targets = [output / name for name in (*names, *((MAP,) if fsc_q_map else ()))]
+    refuse_to_overwrite(targets, overwrite=overwrite, inputs=[] if model is None else [model])
     with busy("Scoring …"):
-        scores = score(read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask))
+        inputs = read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask)
+        scores, support = score_with_atoms(replace(inputs, fsc_q_window_angstrom=fsc_q_window))
         prepare_folder(output)
         paths = write_report(output, scores, f"Validation of {first.name}")
+        if support is not None and model is not None:
+            write_atoms(output, support, model)
+            if fsc_q_map:
+                write_fsc_q_map(output, support, inputs.map)
     if json:
         print_json(read_json_object(paths[0]))
     else:

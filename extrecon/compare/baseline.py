@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from extrecon.compare.arms import RELIONS_OWN_PROGRAM
+from extrecon.compare.columns import BY_KEY, RANKING, ranked_by
 from extrecon.relion.first_mask import CORRECTED_FSC
 
 Score = dict[str, Any]
-_RANKED_BY = "median_error_degrees"
 
 
 def arms_of(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
@@ -29,18 +29,19 @@ def plain_arms(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
 def reference_arm(scores: Sequence[Score], order: Sequence[str]) -> str:
     """Return the arm that the others are compared with: the strongest plain one, else the first of all.
 
-    The strongest has the smallest median angular error, in the mean over the seeds that all plain arms have.
+    The strongest is told by `ranked_by`, in the mean over the seeds that all plain arms have.
     """
     plain = plain_arms(scores, order)
     if not plain:
         return arms_of(scores, order)[0]
-    errors = {arm: {s["seed"]: s[_RANKED_BY] for s in scores if s["arm"] == arm} for arm in plain}
-    common = set.intersection(*(set(found) for found in errors.values()))
+    key = ranked_by([score for score in scores if score["arm"] in plain])
+    found = {arm: {s["seed"]: s.get(key, np.inf) for s in scores if s["arm"] == arm} for arm in plain}
+    common = set.intersection(*(set(each) for each in found.values()))
     means = {
-        arm: np.mean([error for seed, error in found.items() if seed in common or not common])
-        for arm, found in errors.items()
+        arm: float(np.mean([value for seed, value in each.items() if seed in common or not common]))
+        for arm, each in found.items()
     }
-    return min(plain, key=lambda arm: means[arm])
+    return min(plain, key=lambda arm: -BY_KEY[key].better * means[arm])
 
 
 def relion_options(scores: Sequence[Score], arm: str) -> list[str]:
@@ -57,7 +58,9 @@ def to_beat(scores: Sequence[Score], order: Sequence[str]) -> str:
             f"Differences are to {best}: no arm is RELION by itself (--arm plain), which is what is to be beaten."
         )
     if len(plain) > 1:
-        return f"The arm to beat is {best}, of {len(plain)} plain ones that with the smallest angular errors."
+        key = ranked_by([score for score in scores if score["arm"] in plain])
+        by = RANKING.get(key, "RELION's finest resolution")
+        return f"The arm to beat is {best}, of {len(plain)} plain ones that with {by}."
     if CORRECTED_FSC in relion_options(scores, best):
         return f"The arm to beat is {best}, the only plain one."
     return (

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import Event
 from typing import Any, Protocol
 
-from extrecon.compare.runs import Run, perform
 from extrecon.errors import ExtreconError, UsageError
 
 Tick = Callable[[], None]
@@ -20,19 +19,42 @@ _TICK_SECONDS = 0.5
 _GENERIC = ("timeout_min", "mem_gb", "cpus_per_task", "gpus_per_node", "nodes", "tasks_per_node", "name")
 
 
+class Task(Protocol):
+    """What an engine does: a refinement, the start of several, or scores."""
+
+    @property
+    def folder(self) -> Path:
+        """Of its results."""
+
+    @property
+    def label(self) -> str:
+        """Short form for people."""
+
+    @property
+    def cores(self) -> int:
+        """How many it keeps busy."""
+
+    def perform(self, stop: Event | None = None) -> dict[str, Any]:
+        """Do it, and return what is told of it."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: its score, or why there is none."""
+    """What became of a task: its score, or why there is none."""
 
-    run: Run
+    run: Task
     score: dict[str, Any] | None
     error: str = ""
 
 
 class Engine(Protocol):
-    """Does runs, each independent of the others."""
+    """Does tasks, each independent of the others."""
 
-    def outcomes(self, runs: Sequence[Run], tick: Tick) -> Iterator[Outcome]:
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it does one after the other."""
+
+    def outcomes(self, runs: Sequence[Task], tick: Tick) -> Iterator[Outcome]:
         """Yield each run's outcome as it ends; call ``tick`` while waiting. Left early, it stops all runs."""
         ...
 
@@ -50,12 +72,17 @@ class LocalEngine:
             raise UsageError(f"There must be at least one job at a time, not {jobs}.")
         self._jobs = jobs
 
-    def outcomes(self, runs: Sequence[Run], tick: Tick) -> Iterator[Outcome]:
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it does one after the other."""
+        return self._jobs == 1
+
+    def outcomes(self, runs: Sequence[Task], tick: Tick) -> Iterator[Outcome]:
         """Yield each run's outcome as it ends."""
         stop = Event()
         with ThreadPoolExecutor(self._jobs) as pool:
             try:
-                pending: dict[Future[Outcome], Run] = {pool.submit(_attempt, run, stop): run for run in runs}
+                pending: dict[Future[Outcome], Task] = {pool.submit(_attempt, run, stop): run for run in runs}
                 while pending:
                     done, _ = wait(pending, _TICK_SECONDS, FIRST_COMPLETED)
                     for future in done:
@@ -67,10 +94,10 @@ class LocalEngine:
                 pool.shutdown(cancel_futures=True)
 
 
-def _attempt(run: Run, stop: Event | None = None) -> Outcome:
+def _attempt(run: Task, stop: Event | None = None) -> Outcome:
     """Do a run; an error that was foreseen is an outcome, for the other runs go on."""
     try:
-        return Outcome(run, perform(run, stop))
+        return Outcome(run, run.perform(stop))
     except (ExtreconError, OSError) as error:
         return Outcome(run, None, str(error))
 
@@ -98,9 +125,14 @@ class SubmititEngine:
             raise UsageError(f"submitit finds no {cluster} here: {error}.") from error
         self._options = {_parameter(key, cluster): _value(text) for key, text in options.items()}
 
-    def outcomes(self, runs: Sequence[Run], tick: Tick) -> Iterator[Outcome]:
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it does one after the other."""
+        return False
+
+    def outcomes(self, runs: Sequence[Task], tick: Tick) -> Iterator[Outcome]:
         """Yield each run's outcome as its job ends."""
-        pending: dict[Any, Run] = {}
+        pending: dict[Any, Task] = {}
         try:
             for run in runs:
                 pending[self._submit(run)] = run
@@ -115,10 +147,9 @@ class SubmititEngine:
             for job in pending:
                 _wait_for_end(job)
 
-    def _submit(self, run: Run) -> Any:
-        ranks = run.recipe.mpi_ranks * run.recipe.threads
+    def _submit(self, run: Task) -> Any:
         # A first guess that the user's own options replace.
-        given = {"timeout_min": 24 * 60, "cpus_per_task": ranks, "name": "extrecon-compare"} | self._options
+        given = {"timeout_min": 24 * 60, "cpus_per_task": run.cores, "name": "extrecon-compare"} | self._options
         try:
             self._executor.update_parameters(**given)
         except (AssertionError, NameError, TypeError, ValueError) as error:
@@ -139,7 +170,7 @@ def _value(text: str) -> str | int | float:
     return text
 
 
-def _outcome_of(job: Any, run: Run) -> Outcome:
+def _outcome_of(job: Any, run: Task) -> Outcome:
     try:
         outcome: Outcome = job.result()
     except Exception:  # noqa: BLE001  a job may be lost in any way: cancelled, out of time or memory, no such node

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from extrecon.compare.arms import PLAIN, Arm
-from extrecon.compare.dataset import DataSet
 from extrecon.compare.runs import Run
 from extrecon.errors import InputError, UsageError
 from extrecon.fourier.solvent_mask import Shape, SolventMask, mask_from_halves, mask_from_map
@@ -62,55 +61,58 @@ def mask_source(runs: Sequence[Run]) -> Run | None:
     return plain[0]
 
 
-def make_mask(source: Run, output: Path) -> Told:
+def make_mask(source: Run, output: Path, name: str = MADE) -> Told:
     """Make the mask if there is none yet, and return what is told of it.
 
-    Writes ``made_mask.mrc``, ``.json`` and ``.png``. One that was made before stays, whatever seed it came from, so
-    that all runs of the folder have the same.
+    Writes ``made_mask.mrc``, ``.json`` and ``.png``, or what else it is called. One that was made before stays,
+    whatever seed it came from, so that all runs of the folder have the same.
 
     Raises
     ------
     InputError : the run's half-maps are gone.
     MapError : nothing rises above their noise.
     """
-    paths = {kind: output / f"{MADE}.{kind}" for kind in ("mrc", "json", "png")}
-    known = made_mask(output, source.recipe_fingerprint)
+    paths = {kind: output / f"{name}.{kind}" for kind in ("mrc", "json", "png")}
+    known = made_mask(output, source.recipe_fingerprint, name)
     if known is not None and paths["mrc"].is_file():
         return known
     halves = from_job(source.folder)[1]
     if len(halves) != 2:
         raise InputError(f"{source.folder}: the half-maps (…_unfil.mrc) are gone; remove the folder to redo them.")
     first, second = (read_map(path) for path in halves)
-    mask = mask_from_halves(first, second, Shape(source.data.diameter_angstrom))
+    diameter = source.subject.diameter_angstrom
+    mask = mask_from_halves(first, second, Shape(diameter))
     check = check_mask(first, second, mask.density)
     write_map(paths["mrc"], first.with_density(mask.density))
     draw_mask(paths["png"], first.with_density((first.density + second.density) / 2), mask.density, check.curves)
-    true = overlap(mask.density, _of_the_truth(source.data, mask).density)
+    truth = source.subject.truth
+    true = None if truth is None else overlap(mask.density, _of_the_truth(truth, diameter, mask).density)
+    overlapping = "" if true is None else f"its overlap with one drawn alike from the truth is {true:.3f} (Dice); "
     sentences = [*mask.sentences(), *check.sentences(), *([f"warning: {check.warning}"] if check.warning else [])]
     told = {
         "file": paths["mrc"].name,
         "recipe": source.recipe_fingerprint,
         "from": source.label,
         "volume_angstrom3": round(mask.volume_angstrom3),
-        "overlap_with_true_mask": round(true, 4),
+        **({} if true is None else {"overlap_with_true_mask": round(true, 4)}),
         "largest_gap": round(check.gap, 4),
         "told": f"{paths['mrc'].name} was made from the final half-maps of {source.label}; "
-        f"its overlap with one drawn alike from the truth is {true:.3f} (Dice); {'; '.join(sentences)}.",
+        f"{overlapping}{'; '.join(sentences)}.",
     }
     with replacing(paths["json"]) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
     return told
 
 
-def _of_the_truth(data: DataSet, like: SolventMask) -> SolventMask:
+def _of_the_truth(truth: Path, diameter_angstrom: float | None, like: SolventMask) -> SolventMask:
     """Return the mask that the true map gives, drawn as another one is."""
-    alike = Shape(data.diameter_angstrom, like.low_pass_angstrom, like.extension_angstrom, like.edge_angstrom)
-    return mask_from_map(read_map(data.folder / "truth.mrc"), alike)
+    alike = Shape(diameter_angstrom, like.low_pass_angstrom, like.extension_angstrom, like.edge_angstrom)
+    return mask_from_map(read_map(truth), alike)
 
 
-def made_mask(output: Path, recipe_fingerprint: str) -> Told | None:
+def made_mask(output: Path, recipe_fingerprint: str, name: str = MADE) -> Told | None:
     """Return what is told of the mask in a comparison's folder; None if there is none of this recipe."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        told: Told = dict(json.loads((output / f"{MADE}.json").read_text()))
+        told: Told = dict(json.loads((output / f"{name}.json").read_text()))
         return told if told["recipe"] == recipe_fingerprint and told["told"] else None
     return None

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,7 @@ def refine(
     job: Path,
     *,
     stop: Event | None = None,
+    until: Callable[[], bool] | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Cost:
     """Run a RELION command to its end, and write its output to ``log.txt`` in the job's folder.
@@ -64,6 +65,7 @@ def refine(
     working_directory : where RELION starts
     job : folder of the results, which must be there
     stop : ends the refinement when it is set
+    until : asked about four times a second; when it says yes the refinement has done enough, and is ended in order
     variables : further environment variables
 
     Raises
@@ -87,18 +89,25 @@ def refine(
         except OSError as error:
             raise UsageError(f"{words[0]}: cannot be run: {error.strerror}.") from error
         family: list[psutil.Process] = []
+        enough = False
         try:
-            cpu_seconds, peak = _watch(process, stop, family)
+            cpu_seconds, peak = _watch(process, stop, family, until)
+            enough = process.returncode is None and (stop is None or not stop.is_set())
         finally:
             _end(process, family)
     if stop is not None and stop.is_set():
         raise RefinementError(f"{job}: stopped.")
-    if process.returncode != 0:
+    if process.returncode != 0 and not enough:
         raise RefinementError(_what_went_wrong(job, process.returncode))
     return Cost(time.monotonic() - began, cpu_seconds, peak)
 
 
-def _watch(process: subprocess.Popen[bytes], stop: Event | None, family: list[psutil.Process]) -> tuple[float, int]:
+def _watch(
+    process: subprocess.Popen[bytes],
+    stop: Event | None,
+    family: list[psutil.Process],
+    until: Callable[[], bool] | None,
+) -> tuple[float, int]:
     """Wait for the end; return CPU seconds and the peak of memory (bytes), and keep whom the process had last."""
     peak = 0
     while stop is None or not stop.is_set():
@@ -109,6 +118,8 @@ def _watch(process: subprocess.Popen[bytes], stop: Event | None, family: list[ps
             return usage.ru_utime + usage.ru_stime, peak
         family[:] = _family(process.pid)
         peak = max(peak, sum(_resident(each) for each in family))
+        if until is not None and until():
+            return sum(_cpu_seconds(each) for each in family), peak
         time.sleep(_POLL_SECONDS)
     return 0.0, peak
 
@@ -124,6 +135,13 @@ def _resident(process: psutil.Process) -> int:
     with suppress(psutil.Error):
         return int(process.memory_info().rss)
     return 0
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Return what a process has used, and those it has started and seen end."""
+    with suppress(psutil.Error):
+        return float(sum(process.cpu_times()[:4]))
+    return 0.0
 
 
 def _end(process: subprocess.Popen[bytes], family: list[psutil.Process]) -> None:

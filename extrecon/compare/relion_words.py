@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from extrecon.compare.arms import Arm
-from extrecon.compare.dataset import DataSet, refuse_spaces
+from extrecon.compare.dataset import refuse_spaces
 from extrecon.errors import UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_map
@@ -60,10 +60,24 @@ def checked_words(text: str, whose: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def with_relion_words(arms: Sequence[Arm], texts: Sequence[str], data: DataSet) -> list[Arm]:
+@dataclass(frozen=True)
+class Place:
+    """Where RELION works, and the grid that its masks must lie on.
+
+    Attributes
+    ----------
+    folder : where it starts
+    like : a map on that grid
+    """
+
+    folder: Path
+    like: Path
+
+
+def with_relion_words(arms: Sequence[Arm], texts: Sequence[str], place: Place) -> list[Arm]:
     """Return the arms with the RELION options that were given for them as ``NAME=OPTIONS``.
 
-    A mask's path counts from the working directory, or, if there is none, from the data's folder.
+    A mask's path counts from the working directory, or, if there is none, from where RELION works.
 
     Raises
     ------
@@ -77,10 +91,10 @@ def with_relion_words(arms: Sequence[Arm], texts: Sequence[str], data: DataSet) 
             known = ", ".join(arm.name for arm in arms)
             raise UsageError(f"--relion '{text}': must be ARM=OPTIONS, and the arms are {known}.")
         words[name] = (*words.get(name, ()), *checked_words(options, f"--relion for the arm '{name}'"))
-    return [replace(arm, relion=_with_whole_paths(words.get(arm.name, ()), arm.name, data)) for arm in arms]
+    return [replace(arm, relion=_with_whole_paths(words.get(arm.name, ()), arm.name, place)) for arm in arms]
 
 
-def for_all_arms(texts: Sequence[str], data: DataSet) -> tuple[str, ...]:
+def for_all_arms(texts: Sequence[str], place: Place) -> tuple[str, ...]:
     """Return the RELION options that were given for all arms.
 
     Raises
@@ -88,7 +102,7 @@ def for_all_arms(texts: Sequence[str], data: DataSet) -> tuple[str, ...]:
     UsageError, MapError : as for `with_relion_words`.
     """
     words = tuple(word for text in texts for word in checked_words(text, "--relion-option"))
-    return _with_whole_paths(words, "of --relion-option", data)
+    return _with_whole_paths(words, "of --relion-option", place)
 
 
 def replaced(own: Sequence[str], more: Sequence[str]) -> list[str]:
@@ -99,18 +113,19 @@ def replaced(own: Sequence[str], more: Sequence[str]) -> list[str]:
     own, more : words, each option before its values
     """
     groups: dict[str, list[str]] = {}
-    for option, *values in _grouped([*own, *more]):
+    for option, *values in grouped([*own, *more]):
         groups.pop(option, None)
         groups[option] = values
     return [word for option, values in groups.items() for word in (option, *values)]
 
 
-def masks_of(words: Sequence[str]) -> list[Path]:
-    """Return the masks that some options name."""
-    return [Path(values[0]) for option, *values in _grouped(words) if option in MASK_OPTIONS and values]
+def masks_of(words: Sequence[str], folder: Path) -> list[Path]:
+    """Return the masks that some options name, as RELION finds them from a folder."""
+    named = [folder / values[0] for option, *values in grouped(words) if option in MASK_OPTIONS and values]
+    return [path for path in named if path.is_file()]
 
 
-def _grouped(words: Sequence[str]) -> Iterator[list[str]]:
+def grouped(words: Sequence[str]) -> Iterator[list[str]]:
     """Yield each option with its values."""
     group: list[str] = []
     for word in words:
@@ -122,24 +137,24 @@ def _grouped(words: Sequence[str]) -> Iterator[list[str]]:
         yield group
 
 
-def _with_whole_paths(words: Sequence[str], name: str, data: DataSet) -> tuple[str, ...]:
+def _with_whole_paths(words: Sequence[str], name: str, place: Place) -> tuple[str, ...]:
     told: list[str] = []
-    for group in _grouped(words):
+    for group in grouped(words):
         if group[0] in MASK_OPTIONS:
             if len(group) != 2:
                 raise UsageError(f"The arm '{name}': {group[0]} needs the path of a mask.")
-            group[1] = str(_mask(group[1], name, data))
+            group[1] = str(_mask(group[1], name, place))
         told += group
     if CORRECTED_FSC in told and SOLVENT_MASK not in told:
         raise UsageError(f"The arm '{name}': {CORRECTED_FSC} corrects for a mask, so give {SOLVENT_MASK} as well.")
     return tuple(told)
 
 
-def _mask(text: str, name: str, data: DataSet) -> Path:
-    found = [path.resolve() for path in (Path(text), data.folder / text) if path.is_file()]
+def _mask(text: str, name: str, place: Place) -> Path:
+    found = [path.resolve() for path in (Path(text), place.folder / text) if path.is_file()]
     if not found:
-        raise UsageError(f"The arm '{name}': there is no mask {text}, neither here nor in {data.folder}.")
+        raise UsageError(f"The arm '{name}': there is no mask {text}, neither here nor in {place.folder}.")
     refuse_spaces(found[0])
-    truth = read_map(data.folder / "truth.mrc")
-    read_mask(found[0], MaskGrid("the particles' image", truth.box, truth.pixel_size_angstrom))
+    like = read_map(place.like)
+    read_mask(found[0], MaskGrid("the particles' image", like.box, like.pixel_size_angstrom))
     return found[0]

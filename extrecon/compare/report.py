@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from extrecon.compare.baseline import Score, arms_of, reference_arm, relion_options, to_beat
-from extrecon.compare.scoring import PERCENTS
+from extrecon.compare.columns import BY_KEY, COLUMNS, Column, all_have, ranked_by
+from extrecon.compare.curves import draw
+from extrecon.compare.held_out import paired_difference
+from extrecon.compare.start import COMMON_START
 from extrecon.system.files import replacing
 
 FORMATS = ("json", "md", "png")
-_DOTS_PER_INCH = 120
-_SHOWN_PERCENT = 90
+_TOO_LONG = ("validation", "held_out_nats_each")  # each run's score.json has them
 
 
 @dataclass(frozen=True)
-class Column:
-    """One score of the table: its key, its heading with unit, digits, and which way is better (+1, −1, 0)."""
+class Facts:
+    """What a report tells beside the scores.
 
-    key: str
-    heading: str
-    digits: int
-    better: int
+    Attributes
+    ----------
+    mask : of the mask that the comparison made to refine under: its facts, and a sentence for people, ``told``
+    notes : sentences for people
+    failures : why runs failed, by their labels
+    """
 
-
-COLUMNS = (
-    Column("median_error_degrees", "median angular error, °", 3, -1),
-    Column("median_shift_error_angstrom", "median shift error, Å", 3, -1),
-    Column("mean_fsc", "mean FSC with the truth", 4, 1),
-    Column("truth_resolution_angstrom", "FSC 0.5 with the truth, Å", 2, -1),
-    Column("resolution_angstrom", "RELION's resolution, Å", 2, -1),
-    Column("mean_q_score", "mean Q-score", 4, 1),
-    Column("iterations", "iterations", 1, 0),
-    Column("regularized", "regularized calls", 1, 0),
-    Column("wall_seconds", "s a run", 0, 0),
-    Column("cpu_seconds", "CPU s", 0, 0),
-    Column("peak_memory_mb", "peak memory, MB", 0, 0),
-)
+    mask: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,7 +60,7 @@ def spread_of(values: Sequence[float]) -> Spread:
 def spreads(scores: Sequence[Score], arm: str) -> dict[str, Spread]:
     """Return the spread of each score of an arm that all its runs have."""
     runs = [score for score in scores if score["arm"] == arm]
-    return {c.key: spread_of([run[c.key] for run in runs]) for c in COLUMNS if _all_have(runs, c.key)}
+    return {c.key: spread_of([run[c.key] for run in runs]) for c in COLUMNS if all_have(runs, c.key)}
 
 
 def paired_differences(scores: Sequence[Score], arm: str, first: str) -> dict[str, Spread]:
@@ -81,13 +74,9 @@ def paired_differences(scores: Sequence[Score], arm: str, first: str) -> dict[st
     ]
     told = {}
     for column in COLUMNS:
-        if column.better and _all_have([run for pair in pairs for run in pair], column.key):
+        if column.better and all_have([run for pair in pairs for run in pair], column.key):
             told[column.key] = spread_of([run[column.key] - plain[column.key] for run, plain in pairs])
     return told
-
-
-def _all_have(runs: Sequence[Score], key: str) -> bool:
-    return bool(runs) and all(key in run and np.isfinite(run[key]) for run in runs)
 
 
 def warnings(scores: Sequence[Score]) -> list[str]:
@@ -121,6 +110,43 @@ def rows(scores: Sequence[Score], order: Sequence[str]) -> list[list[str]]:
     return told
 
 
+def verdicts(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
+    """Return a sentence for each arm beside the one to beat: how it differs in what the arms are ranked by."""
+    best, key = reference_arm(scores, order), ranked_by(scores)
+    column = BY_KEY[key]
+    told = []
+    for arm in arms_of(scores, order):
+        found = paired_differences(scores, arm, best).get(key) if arm != best else None
+        if found is None:
+            continue
+        gain = found.mean * column.better
+        word = "better than" if gain > 0 else "worse than" if gain < 0 else "the same as"
+        difference = found.text(column.digits, signed=True)
+        certain = "; ".join([_seeds_told(found), *_particles_told(scores, arm, best, key)])
+        told.append(f"{arm} is {word} {best} by {column.heading}: {difference} ({certain}).")
+    return told
+
+
+def _particles_told(scores: Sequence[Score], arm: str, best: str, key: str) -> list[str]:
+    """Return how sure a difference is of which particles were held out; nothing of other scores."""
+    each = "held_out_nats_each"
+    by_seed = {score["seed"]: score[each] for score in scores if score["arm"] == best and each in score}
+    runs = [score for score in scores if score["arm"] == arm and each in score and score["seed"] in by_seed]
+    pairs = [(score[each], by_seed[score["seed"]]) for score in runs]
+    if key != "held_out_nats" or not pairs:
+        return []
+    first, second = (np.mean(nats, axis=0) for nats in zip(*pairs, strict=True))
+    return [f"standard error over the particles {paired_difference(first, second)[1]:.3f}"]
+
+
+def _seeds_told(spread: Spread) -> str:
+    if spread.sd is None:
+        return "one seed, so that it may be luck"
+    if abs(spread.mean) <= spread.sd:
+        return f"{spread.seeds} seeds, which differ by more than that"
+    return f"{spread.seeds} seeds"
+
+
 def _cells(found: dict[str, Spread], columns: Sequence[Column], *, signed: bool = False) -> list[str]:
     return [found[c.key].text(c.digits, signed=signed) if c.key in found else "" for c in columns]
 
@@ -132,92 +158,99 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def write_report(
-    folder: Path, scores: Sequence[Score], order: Sequence[str], title: str, mask: Mapping[str, Any] | None = None
+    folder: Path, scores: Sequence[Score], order: Sequence[str], title: str, facts: Facts
 ) -> list[Path]:
-    """Write ``comparison.json``, ``comparison.md`` and ``comparison.png``, and return their paths.
-
-    Parameters
-    ----------
-    mask : of the mask that the comparison made: its facts, and a sentence for people, ``told``
-    """
+    """Write ``comparison.json``, ``comparison.md`` and, if any run has a score, ``.png``; return their paths."""
     paths = [folder / f"comparison.{kind}" for kind in FORMATS]
-    best = reference_arm(scores, order)
     told = {
-        "arms": {arm: _plain(spreads(scores, arm)) for arm in arms_of(scores, order)},
-        "to_beat": to_beat(scores, order),
-        "paired_differences_to": best,
-        "paired_differences": {
-            arm: _plain(paired_differences(scores, arm, best)) for arm in arms_of(scores, order) if arm != best
-        },
-        "made_mask": mask,
+        **(_compared(scores, order) if scores else {}),
+        "made_mask": facts.mask,
+        "notes": list(facts.notes),
+        "failures": dict(facts.failures),
         "warnings": warnings(scores),
-        "runs": [{key: value for key, value in score.items() if key != "validation"} for score in scores],
+        "runs": [{key: value for key, value in score.items() if key not in _TOO_LONG} for score in scores],
     }
     with replacing(paths[0]) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
     with replacing(paths[1]) as temporary:
-        temporary.write_text(_page(scores, order, title, paths[2].name, mask))
+        temporary.write_text(_page(scores, order, title, paths[2].name, facts))
+    if not scores:
+        return paths[:2]
     draw(paths[2], scores, order)
     return paths
+
+
+def _compared(scores: Sequence[Score], order: Sequence[str]) -> dict[str, Any]:
+    best, arms = reference_arm(scores, order), arms_of(scores, order)
+    return {
+        "arms": {arm: _plain(spreads(scores, arm)) for arm in arms},
+        "to_beat": to_beat(scores, order),
+        "verdicts": verdicts(scores, order),
+        "paired_differences_to": best,
+        "paired_differences": {arm: _plain(paired_differences(scores, arm, best)) for arm in arms if arm != best},
+    }
 
 
 def _plain(found: dict[str, Spread]) -> dict[str, Any]:
     return {key: vars(spread) for key, spread in found.items()}
 
 
-def _page(
-    scores: Sequence[Score], order: Sequence[str], title: str, picture: str, mask: Mapping[str, Any] | None
-) -> str:
+def _page(scores: Sequence[Score], order: Sequence[str], title: str, picture: str, facts: Facts) -> str:
     notes = [f"**{note}**" for note in warnings(scores)]
     notes += [
         f"{arm} gives RELION `{' '.join(options)}`."
         for arm in arms_of(scores, order)
         if (options := relion_options(scores, arm))
     ]
-    notes += [mask["told"]] if mask else []
+    notes += begins_told(scores, order)
+    notes += [facts.mask["told"]] if facts.mask else []
+    notes += facts.notes
     listed = "".join(f"\n- {note}" for note in notes)
+    failed = "".join(f"\n## {label} failed\n\n```\n{why}\n```\n" for label, why in facts.failures.items())
+    if not scores:
+        return f"# {title}\n\nNo run has a score.\n{listed}\n{failed}"
     best = reference_arm(scores, order)
+    sentences = "\n".join([to_beat(scores, order), *verdicts(scores, order)])
+    meaning, curves = _OF_THE_TRUTH, "Angular errors and FSC with the truth"
+    if not all_have(scores, "median_error_degrees"):
+        reach = max((score.get("means_up_to_angstrom", 0.0) for score in scores), default=0.0)
+        meaning, curves = _WITHOUT_TRUTH.format(reach=reach), "FSC curves"
     return f"""# {title}
 
-{to_beat(scores, order)}
+{sentences}
 
 {markdown(rows(scores, order))}
 
 Mean ± standard deviation over the seeds; below an arm, its difference to {best} run by run with the same seed.
-Angles and shifts are those within each half-set, freed of its common turn and shift. The FSC is that of the final,
-joined map with the true map under the mask. Memory is the largest sum of resident sizes.
+{meaning} Memory is the largest sum of resident sizes.
 {listed}
 
-![Angular errors and FSC with the truth]({picture})
-"""
+![{curves}]({picture})
+{failed}"""
 
 
-def draw(path: Path, scores: Sequence[Score], order: Sequence[str]) -> None:
-    """Draw the angular errors' distribution and the FSC with the truth, by arm; bands are from seed to seed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+_OF_THE_TRUTH = (
+    "Angles and shifts are those within each half-set, freed of its common turn and shift. The FSC is that of the "
+    "final,\njoined map with the true map under the mask."
+)
+_WITHOUT_TRUTH = (
+    "The scored map is the final, joined one, and the half-maps are the unfiltered ones:\n"
+    "neither is regularized in any arm. The corrected resolution is where the half-map FSC under the mask, freed\n"
+    "of what randomised phases show, falls under 0.143. Means of FSC curves go up to {reach:.2f} Å in all arms."
+)
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    errors, curves = figure.subplots(1, 2)
-    arms = arms_of(scores, order)
-    for index, arm in enumerate(arms):
-        runs = [score for score in scores if score["arm"] == arm]
-        angles = np.array([run["error_percentiles_degrees"] for run in runs])
-        colour = f"C{index % 10}"
-        errors.plot(angles.mean(axis=0), PERCENTS, color=colour, label=arm)
-        errors.fill_betweenx(PERCENTS, angles.min(axis=0), angles.max(axis=0), color=colour, alpha=0.2)
-        fsc = np.array([run["fsc"] for run in runs])
-        frequency = np.arange(fsc.shape[1]) / (runs[0]["box"] * runs[0]["pixel_size_angstrom"])
-        curves.plot(frequency, fsc.mean(axis=0), color=colour, label=arm)
-        curves.fill_between(frequency, fsc.min(axis=0), fsc.max(axis=0), color=colour, alpha=0.2)
-    # A few particles go far astray: shown to the last one, they would press the rest together.
-    most = 1.5 * max(
-        [1e-3, *(score["error_percentiles_degrees"][PERCENTS.index(_SHOWN_PERCENT)] for score in scores)]
-    )
-    errors.set(xlabel="angular error, °", ylabel="particles, %", xlim=(0, most), ylim=(0, 100))
-    curves.axhline(0.5, color="0.6", linewidth=0.8)
-    curves.set(xlabel="spatial frequency, 1/Å", ylabel="FSC with the truth", ylim=(-0.1, 1.05))
-    errors.legend(frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+
+def begins_told(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
+    """Return which arms go on from the common start, and why the others do not."""
+    begins = {score["arm"]: score["begins"] for score in scores if "begins" in score}
+    common = [arm for arm in arms_of(scores, order) if begins.get(arm) == COMMON_START]
+    alone = [f"{arm} begins with {why}." for arm, why in begins.items() if why != COMMON_START]
+    if alone and common:
+        alone.append(
+            "RELION draws other random numbers when it goes on, so that an arm that begins otherwise than "
+            f"{', '.join(common)} differs from it by luck too, as another seed would."
+        )
+    if common:
+        told = f"One global search a seed, with RELION's own program, was the start of {', '.join(common)}; "
+        alone.insert(0, f"{told}times are without it.")
+    return alone

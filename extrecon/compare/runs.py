@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -17,10 +16,14 @@ from extrecon import __version__
 from extrecon.compare.arm_code import regularizers_of
 from extrecon.compare.arms import Arm
 from extrecon.compare.dataset import DataSet
-from extrecon.compare.recipe import PROGRAM, Recipe
+from extrecon.compare.hashes import file_sha256, fingerprint_of
+from extrecon.compare.own_particles import OwnParticles
+from extrecon.compare.recipe import Recipe
 from extrecon.compare.refinement import refine, unknown_options
-from extrecon.compare.relion_words import masks_of, replaced
-from extrecon.compare.scoring import remove_bulk, score_refinement
+from extrecon.compare.relion_words import masks_of
+from extrecon.compare.scoring import remove_bulk
+from extrecon.compare.start import COMMON_START, Start, why_from_the_beginning
+from extrecon.compare.subject import Simulated, Subject
 from extrecon.errors import InputError, UsageError
 from extrecon.maps import read_map
 from extrecon.options import CONFIG_FILE, DAEMON_VARIABLES, ENVIRONMENT_PREFIX
@@ -28,9 +31,10 @@ from extrecon.relion.first_mask import SOLVENT_MASK, mask_words, write_first_mas
 from extrecon.relion.program import relion_version
 from extrecon.system.files import replacing
 
-SCORE = "score.json"
 # In a process of its own each call is paid for by its run, and runs side by side share nothing.
 _ALONE = {"EXTRECON_DAEMON": "off"}
+# What an arm and a seed decide; all else is the same in one comparison.
+_OF_THE_ARM = ("arm_command", "relion_command", "recipe_command", "masks", "regularizers", "begins")
 
 
 @dataclass(frozen=True)
@@ -39,18 +43,19 @@ class Run:
 
     Attributes
     ----------
-    data : the particles
-    arm, recipe, seed : how they are refined
+    subject : the particles, and how all arms refine them
+    arm, seed : what is this run's own
     folder : of the results
     provenance : all that decides the result, as `provenance` tells it
+    start : the global search that it goes on from; None if it begins with the first reference
     """
 
-    data: DataSet
+    subject: Subject
     arm: Arm
-    recipe: Recipe
     seed: int
     folder: Path
     provenance: dict[str, Any]
+    start: Start | None = None
 
     @property
     def label(self) -> str:
@@ -58,98 +63,136 @@ class Run:
         return f"{self.arm.name}, seed {self.seed}"
 
     @property
+    def cores(self) -> int:
+        """How many it keeps busy."""
+        return self.subject.cores
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the provenance."""
-        return _hash(self.provenance)
+        return fingerprint_of(self.provenance)
 
     @property
     def recipe_fingerprint(self) -> str:
         """Hash of what all arms and seeds of a comparison share."""
-        return _hash(_apart_from_arm_and_seed(self.provenance))
+        return fingerprint_of(_apart_from_arm_and_seed(self.provenance))
 
     def words(self, output: str) -> list[str]:
-        """Return RELION's command."""
+        """Return RELION's command.
+
+        Raises
+        ------
+        RefinementError : the start that it goes on from is not done.
+        """
         mask = mask_words(output) if self.arm.draws_mask else ()
-        return _words(self.data, self.recipe, output, self.seed, (*self.arm.relion, *mask))
+        own = (*self.arm.relion, *mask)
+        if self.start is not None:
+            return self.start.continued(output, own)
+        return self.subject.words(output, self.seed, own)
+
+    def perform(self, stop: Event | None = None) -> dict[str, Any]:
+        """Do it from scratch; as `perform` says."""
+        return perform(self, stop)
 
 
 def plan_runs(data: DataSet, arms: Sequence[Arm], seeds: Sequence[int], recipe: Recipe, output: Path) -> list[Run]:
-    """Return all runs, seed by seed, so that an early end leaves whole comparisons.
+    """Return all runs on simulated particles, seed by seed, so that an early end leaves whole comparisons.
 
     Raises
     ------
     UsageError : the recipe and the data do not go together, or RELION is not there.
     """
-    if len(set(seeds)) < len(seeds) or not seeds:
-        raise UsageError(f"Seeds must differ, and there must be one: {list(seeds)}.")
     if recipe.local_from_the_start and not data.has_angles:
         raise UsageError(
             f"{data.folder}: the particles have no starting angles, but HEALPix order {recipe.healpix_order} is "
             f"searched locally from the start (local order {recipe.local_order}). Simulate with --perturb, or "
             "give a lower --healpix-order."
         )
-    version = require_relion(recipe)
-    return [
-        Run(data, arm, recipe, seed, output / f"{arm.name}_{seed}", provenance(data, arm, recipe, seed, version))
-        for seed in seeds
-        for arm in arms
-    ]
+    return _plan(Simulated(data, recipe), arms, seeds, output, {})
 
 
-def require_relion(recipe: Recipe) -> str:
+def plan_own_runs(
+    own: OwnParticles, arms: Sequence[Arm], seeds: Sequence[int], output: Path, *, common_start: bool = True
+) -> list[Run]:
+    """Return all runs on somebody's own particles, seed by seed.
+
+    Parameters
+    ----------
+    common_start : do the global search once a seed, for all arms that do not change it
+
+    Raises
+    ------
+    UsageError : seeds are double, or RELION is not there.
+    """
+    starts = {}
+    if common_start and not own.recipe.local_from_the_start:
+        version = require_relion(own)
+        for seed in seeds:
+            told = {"relion_command": own.words("run", seed), **own.told(), "relion": version}
+            starts[seed] = Start(own, seed, output / f"start_{seed}", told)
+    return _plan(own, arms, seeds, output, starts)
+
+
+def _plan(
+    subject: Subject, arms: Sequence[Arm], seeds: Sequence[int], output: Path, starts: Mapping[int, Start]
+) -> list[Run]:
+    if len(set(seeds)) < len(seeds) or not seeds:
+        raise UsageError(f"Seeds must differ, and there must be one: {list(seeds)}.")
+    version = require_relion(subject)
+    runs = []
+    for seed in seeds:
+        for arm in arms:
+            start = starts.get(seed)
+            begins = why_from_the_beginning(arm, subject.folder) if start else ""
+            told = provenance(subject, arm, seed, version)
+            if start is not None:
+                told["begins"] = f"the first reference: {begins}" if begins else COMMON_START
+            folder = output / f"{arm.name}_{seed}"
+            runs.append(Run(subject, arm, seed, folder, told, None if begins else start))
+    return runs
+
+
+def require_relion(subject: Subject) -> str:
     """Return RELION's version.
 
     Raises
     ------
     UsageError : a program that the recipe needs is not on the PATH.
     """
-    launcher = recipe.launcher.split()[:1]
-    for program in (*launcher, PROGRAM):
+    for program in subject.programs:
         if shutil.which(program) is None:
             raise UsageError(
                 f"{program} is not on the PATH, and a comparison refines with the real RELION. Load RELION's "
                 "module, or on Debian: apt-get install relion (3.1, 4 and 5 will do)."
             )
     # The MPI program asks for MPI before it tells its version.
-    told = relion_version("relion_refine")
+    beside = Path(subject.programs[-1])
+    told = relion_version(str(beside.with_name(beside.name.removesuffix("_mpi"))))
     return ".".join(map(str, told)) if told else "unknown"
 
 
-def provenance(data: DataSet, arm: Arm, recipe: Recipe, seed: int, version: str) -> dict[str, Any]:
+def provenance(subject: Subject, arm: Arm, seed: int, version: str) -> dict[str, Any]:
     """Return all that decides a run's result: command, versions, particles, masks, and options from outside.
 
     A mask that the comparison makes is made from a plain run of the same recipe, which is told by all the rest.
     """
-    config = data.folder / CONFIG_FILE
+    config = subject.folder / CONFIG_FILE
     kept = {name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)}
-    given = masks_of(recipe.more) if arm.made_mask else masks_of(replaced(recipe.more, arm.relion))
-    masks = {str(path): _sha256(path) for path in given}
-    own = {"recipe_command": _words(data, recipe, "run", seed)} if arm.relion else {}
+    common, whole = subject.words("run", seed), subject.words("run", seed, arm.relion)
+    masks = {str(path): file_sha256(path) for path in masks_of(common if arm.made_mask else whole, subject.folder)}
+    own = {"recipe_command": common} if arm.relion else {}
     return {
-        "relion_command": _words(data, recipe, "run", seed, arm.relion),
+        "relion_command": whole,
         "arm_command": arm.command,
         **own,
         **({"masks": masks} if masks else {}),
-        **({"regularizers": code} if (code := regularizers_of(arm, data.folder)) else {}),
-        "data_sha256": data.sha256,
+        **({"regularizers": code} if (code := regularizers_of(arm, subject.folder)) else {}),
+        **subject.told(),
         "relion": version,
         "extrecon": __version__,
         "variables": {name: os.environ[name] for name in sorted(kept - {*DAEMON_VARIABLES, *_ALONE})},
         CONFIG_FILE: config.read_text() if config.is_file() else None,
     }
-
-
-def _hash(told: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _words(data: DataSet, recipe: Recipe, output: str, seed: int, arm_words: Sequence[str] = ()) -> list[str]:
-    return recipe.words(output, data.diameter_angstrom, data.symmetry, seed, ctf=data.has_ctf, arm_words=arm_words)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finished(run: Run) -> dict[str, Any] | None:
@@ -160,7 +203,7 @@ def finished(run: Run) -> dict[str, Any] | None:
     InputError : its score is damaged.
     UsageError : it was made in another way than this one.
     """
-    path = run.folder / SCORE
+    path = run.folder / run.subject.kept_in
     if not path.is_file():
         return None
     try:
@@ -185,7 +228,7 @@ def finished_beside(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
     asked = {run.folder for run in runs}
     wanted = _apart_from_arm_and_seed(runs[0].provenance)
     found = []
-    for path in sorted(output.glob(f"*/{SCORE}")):
+    for path in sorted(output.glob(f"*/{runs[0].subject.kept_in}")):
         if path.parent in asked:
             continue
         # One that is damaged is told when its arm is asked for.
@@ -199,8 +242,7 @@ def finished_beside(runs: Sequence[Run], output: Path) -> list[dict[str, Any]]:
 def _apart_from_arm_and_seed(provenance: Mapping[str, Any]) -> dict[str, Any]:
     words = list(provenance.get("recipe_command", provenance["relion_command"]))
     del words[words.index("--random_seed") + 1]
-    of_the_arm = ("arm_command", "relion_command", "recipe_command", "masks", "regularizers")
-    return {key: value for key, value in provenance.items() if key not in of_the_arm} | {"words": words}
+    return {key: value for key, value in provenance.items() if key not in _OF_THE_ARM} | {"words": words}
 
 
 def _short(value: Any) -> str:
@@ -219,11 +261,11 @@ def perform(run: Run, stop: Event | None = None) -> dict[str, Any]:
     run.folder.mkdir(parents=True)
     words = run.words(str(run.folder / "run"))
     if run.arm.draws_mask:
-        reference = read_map(run.data.folder / "reference.mrc")
+        reference = read_map(run.subject.reference)
         path = Path(words[words.index(SOLVENT_MASK) + 1])
-        write_first_mask(path, reference.box, reference.pixel_size_angstrom, run.data.diameter_angstrom)
-    cost = refine(words, run.arm.command, run.data.folder, run.folder, stop=stop, variables=_ALONE)
-    found = score_refinement(run.folder, run.data)
+        write_first_mask(path, reference.box, reference.pixel_size_angstrom, run.subject.diameter_angstrom)
+    cost = refine(words, run.arm.command, run.subject.folder, run.folder, stop=stop, variables=_ALONE)
+    found = run.subject.score(run.folder)
     remove_bulk(run.folder)
     told = {
         "arm": run.arm.name,
@@ -235,10 +277,22 @@ def perform(run: Run, stop: Event | None = None) -> dict[str, Any]:
         "calls_hook": run.arm.calls_hook,
         "plain": run.arm.is_plain,
         "relion_options": list(run.arm.relion),
-        "options_unknown_to_relion": unknown_options(run.folder),
+        "options_unknown_to_relion": _unknown_options(run),
         "fingerprint": run.fingerprint,
         "provenance": run.provenance,
     }
-    with replacing(run.folder / SCORE) as temporary:
+    if "begins" in run.provenance:
+        told["begins"] = run.provenance["begins"]
+    with replacing(run.folder / run.subject.kept_in) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
     return told
+
+
+def _unknown_options(run: Run) -> list[str]:
+    """Return the options that RELION did not know, be it in the start."""
+    unknown = set(unknown_options(run.folder))
+    if run.start is None:
+        return sorted(unknown)
+    # What RELION remembers it may not know when it goes on, as 3.1 --external_reconstruct; later ones must be told.
+    earlier = (run.start.kept() or {}).get("options_unknown_to_relion", [])
+    return sorted(unknown.intersection(run.arm.relion).union(earlier))

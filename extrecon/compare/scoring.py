@@ -12,17 +12,19 @@ from extrecon.compare.dataset import DataSet
 from extrecon.errors import RefinementError
 from extrecon.maps.mrc import read_map
 from extrecon.relion import labels
+from extrecon.relion.names import CALL_RECORD, MODEL, iteration_of, parse_file_name
 from extrecon.relion.star import read_star
 from extrecon.validate.inputs import Inputs, from_job
 from extrecon.validate.scores import half_set_errors, score
 
 Scores = dict[str, Any]
+DATA = "_data.star"
 PERCENTS = tuple(range(0, 101, 2))
 
 
 def angular_errors(job: Path, true_poses: Path, symmetry: str) -> Scores:
     """Return the angular errors (degrees) within the half-sets, each freed of its common turn, and those turns."""
-    found = half_set_errors(_finished(job)[2], true_poses, symmetry)
+    found = half_set_errors(finished_job(job)[2], true_poses, symmetry)
     angles = np.concatenate([each.aligned_angles_degrees for each in found.values()])
     shifts = np.concatenate([each.aligned_shifts_angstrom for each in found.values()])
     return {
@@ -34,13 +36,24 @@ def angular_errors(job: Path, true_poses: Path, symmetry: str) -> Scores:
 
 
 def course(job: Path) -> Scores:
-    """Return RELION's resolution (Å, half-map FSC 0.143), the number of iterations, and what the hook did."""
-    records = [json.loads(path.read_text()) for path in job.glob("run_it*_half?_*_extrecon.json")]
+    """Return RELION's resolution (Å, half-map FSC 0.143), the number of iterations, and what the hook did.
+
+    A refinement that was continued has all its files in the same folder, its root's name with ``_ctNN`` or without.
+
+    Raises
+    ------
+    RefinementError : RELION left no finished refinement.
+    """
+    _, _, poses = finished_job(job)
+    model = poses.with_name(poses.name.removesuffix(DATA) + MODEL)
+    names = {path: name for path in job.iterdir() if (name := parse_file_name(path.name)) is not None}
+    of_halves = [path for path, name in names.items() if name.half and name.ending == CALL_RECORD]
+    records = [json.loads(path.read_text()) for path in of_halves]
     return {
-        "resolution_angstrom": read_star(job / "run_model.star", first_block_only=True).number(
+        "resolution_angstrom": read_star(model, first_block_only=True).number(
             labels.MODEL_GENERAL, labels.RESOLUTION
         ),
-        "iterations": len(list(job.glob("run_it???_half1_model.star"))) - 1,
+        "iterations": max((name.iteration for name in names.values() if name.ending == MODEL), default=0),
         "calls": len(records),
         "regularized": sum(record["outcome"] == "regularized" for record in records),
         "fallbacks": sum(record["outcome"] == "fallback" for record in records),
@@ -57,7 +70,7 @@ def score_refinement(job: Path, data: DataSet) -> Scores:
     ------
     RefinementError : RELION left no finished refinement.
     """
-    final, halves, _ = _finished(job)
+    final, halves, _ = finished_job(job)
     density = read_map(final)
     pixel = density.pixel_size_angstrom
     pair = [read_map(path, pixel) for path in halves]
@@ -86,13 +99,19 @@ def score_refinement(job: Path, data: DataSet) -> Scores:
 
 
 def remove_bulk(job: Path) -> None:
-    """Remove the accumulators and the maps of all iterations; the final maps stay."""
-    for pattern in ("*_data_real.mrc", "*_data_imag.mrc", "*_weight.mrc", "run_it*.mrc"):
-        for path in job.glob(pattern):
+    """Remove the accumulators, and the maps and particles of all iterations; the final ones stay."""
+    for path in (*job.glob("*.mrc"), *job.glob(f"*{DATA}")):
+        if iteration_of(path.name) is not None:
             path.unlink()
 
 
-def _finished(job: Path) -> tuple[Path, list[Path], Path]:
+def finished_job(job: Path) -> tuple[Path, list[Path], Path]:
+    """Return the final map, the unfiltered half-maps and the particles of a refinement.
+
+    Raises
+    ------
+    RefinementError : RELION left no final map.
+    """
     final, halves, poses = from_job(job)
     if not final.is_file():
         raise RefinementError(f"{job}: RELION ended without the final map {final.name}.")

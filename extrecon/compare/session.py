@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from extrecon.compare.arms import PLAIN
+from extrecon.compare.columns import with_common_means
 from extrecon.compare.dataset import refuse_spaces
 from extrecon.compare.engines import Engine, Outcome, Tick
-from extrecon.compare.made_mask import made_mask, make_mask, mask_source
-from extrecon.compare.report import write_report
+from extrecon.compare.judge import Judge
+from extrecon.compare.lock import alone_in
+from extrecon.compare.made_mask import made_mask
+from extrecon.compare.report import Facts, write_report
+from extrecon.compare.rounds import Outcomes, Plan
 from extrecon.compare.runs import Run, finished, finished_beside
-from extrecon.errors import ExtreconError, UsageError
+from extrecon.compare.start import Start
+from extrecon.compare.unseen import Unseen
+from extrecon.errors import UsageError
+from extrecon.system.files import replacing
+
+FAILURE = "failure.json"
+Score = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,11 +37,13 @@ class Result:
     scores : of all runs that are done, in the order of the runs, and of earlier ones in the folder
     failures : of the others
     files : the report; empty if no run has a score
+    order : all arms, as the report has them
     """
 
-    scores: list[dict[str, Any]]
+    scores: list[Score]
     failures: list[Outcome]
     files: list[Path]
+    order: list[str]
 
 
 def compare(
@@ -40,6 +52,7 @@ def compare(
     output: Path,
     title: str,
     *,
+    judge: Judge | None = None,
     redo: bool = False,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
     tick: Tick = lambda: None,
@@ -49,8 +62,9 @@ def compare(
     Parameters
     ----------
     output : folder of the comparison, which must be there
+    judge : how runs are scored without a truth; None where each refinement is scored against it at once
     redo : replace finished runs that were made in another way; else they are refused
-    on_outcome : told each run that ends
+    on_outcome : told each task that ends
     tick : called about twice a second meanwhile
 
     Raises
@@ -58,70 +72,82 @@ def compare(
     UsageError : another comparison works in the folder, or a finished run was made in another way.
     """
     refuse_spaces(output.resolve())
-    with _alone_in(output):
+    with alone_in(output):
         kept = {run.folder: _kept(run, redo=redo) for run in runs}
-        failures: list[Outcome] = []
-        with closing(_all_outcomes(engine, runs, kept, output, tick)) as outcomes:
-            for outcome in outcomes:
-                kept[outcome.run.folder] = outcome.score
-                if outcome.score is None:
-                    failures.append(outcome)
-                on_outcome(outcome)
-        scores = [score for run in runs if (score := kept[run.folder]) is not None]
+        plan = Plan(engine, tick, runs, kept, output, judge)
+        failures = _done(plan.outcomes(), kept, on_outcome)
         beside = finished_beside(runs, output)
-        order = list(dict.fromkeys([run.arm.name for run in runs] + [score["arm"] for score in beside]))
-        if any(score["arm"] == PLAIN for score in beside):  # first in the table
-            order = [PLAIN, *(name for name in order if name != PLAIN)]
-        scores += beside
-        mask = made_mask(output, runs[0].recipe_fingerprint)
-        return Result(scores, failures, write_report(output, scores, order, title, mask) if scores else [])
+        if judge is None:
+            scores = [score for run in runs if (score := kept[run.folder]) is not None] + beside
+        else:
+            names = {run.folder: run.label for run in runs if kept[run.folder] is not None}
+            names |= {output / f"{one['arm']}_{one['seed']}": f"{one['arm']}, seed {one['seed']}" for one in beside}
+            scorings = judge.scorings(names, output)
+            failures |= _done(plan.scored([s for s in scorings if s.folder not in kept]), {}, on_outcome)
+            scores = with_common_means([score for each in scorings if (score := each.kept()) is not None])
+        order = _order(runs, scores)
+        _keep_failures(failures, runs[0].recipe_fingerprint)
+        facts = _facts(runs, judge, output, scores)
+        files = write_report(output, scores, order, title, facts) if scores or facts.failures else []
+        return Result(scores, list(failures.values()), files, order)
 
 
-def _all_outcomes(
-    engine: Engine, runs: Sequence[Run], kept: Mapping[Path, Any], output: Path, tick: Tick
-) -> Generator[Outcome, None, None]:
-    """Yield the outcomes of the runs that are not kept; those under the made mask wait for the run it is from."""
-    todo = [run for run in runs if kept[run.folder] is None]
-    masked = [run for run in todo if run.arm.made_mask]
-    source = mask_source(runs) if masked else None
-    if source is None:
-        yield from _outcomes(engine, todo, tick)
-        return
-    first = [run for run in todo if run is source]
-    lost = ""
-    for outcome in _outcomes(engine, first, tick):
-        lost = outcome.error
-        yield outcome
-    try:
-        if not lost:
-            make_mask(source, output)
-    except (ExtreconError, OSError) as error:
-        lost = str(error)
-    rest = [run for run in todo if run is not source and not (lost and run.arm.made_mask)]
-    yield from _outcomes(engine, rest, tick)
-    for run in masked if lost else []:
-        yield Outcome(run, None, f"{run.folder}: there is no mask, because {source.label} gave none: {lost}")
+def _done(outcomes: Outcomes, kept: dict[Path, Any], on_outcome: Callable[[Outcome], None]) -> dict[Path, Outcome]:
+    """Do tasks, put what is known of refinements where it is kept, and return those that failed, by their folders.
+
+    What others wait for, if it failed, is told by each of them.
+    """
+    failures = {}
+    with closing(outcomes):
+        for outcome in outcomes:
+            if isinstance(outcome.run, Run):
+                kept[outcome.run.folder] = outcome.score
+            if outcome.score is None and not isinstance(outcome.run, Start | Unseen):
+                failures[outcome.run.folder] = outcome
+            on_outcome(outcome)
+    return failures
 
 
-def _outcomes(engine: Engine, runs: Sequence[Run], tick: Tick) -> Generator[Outcome, None, None]:
-    if runs:
-        yield from engine.outcomes(runs, tick)
+def _order(runs: Sequence[Run], scores: Sequence[Score]) -> list[str]:
+    """Return the arms as the report has them: those of this comparison, then earlier ones, plain first."""
+    asked = [run.arm.name for run in runs]
+    order = list(dict.fromkeys([*asked, *(score["arm"] for score in scores)]))
+    if PLAIN in order and PLAIN not in asked:
+        order = [PLAIN, *(name for name in order if name != PLAIN)]
+    return order
 
 
-def _kept(run: Run, *, redo: bool) -> dict[str, Any] | None:
+def _facts(runs: Sequence[Run], judge: Judge | None, output: Path, scores: Sequence[Score]) -> Facts:
+    recipe = runs[0].recipe_fingerprint
+    done = {f"{score['arm']}, seed {score['seed']}" for score in scores}
+    failures = {label: why for label, why in _failures(output, recipe).items() if label not in done}
+    notes = [] if judge is None else judge.notes(output)
+    return Facts(made_mask(output, recipe), notes, failures)
+
+
+def _keep_failures(failures: Mapping[Path, Outcome], recipe: str) -> None:
+    """Keep why runs failed, for the reports to come, until they are done."""
+    for folder, outcome in failures.items():
+        folder.mkdir(exist_ok=True)
+        told = {"label": outcome.run.label, "error": outcome.error, "recipe": recipe}
+        with replacing(folder / FAILURE) as temporary:
+            temporary.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def _failures(output: Path, recipe: str) -> dict[str, str]:
+    found = {}
+    for path in sorted(output.glob(f"*/{FAILURE}")):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(path.read_text())
+            if told["recipe"] == recipe:
+                found[str(told["label"])] = str(told["error"])
+    return found
+
+
+def _kept(run: Run, *, redo: bool) -> Score | None:
     try:
         return finished(run)
     except UsageError:
         if redo:
             return None
         raise
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{folder}: another comparison is at work here; wait for its end.") from None
-        yield

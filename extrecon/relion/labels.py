@@ -44,6 +44,10 @@ CLASSES = "rlnNrClasses"
 # data_particles
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")
+ORIGINS_PX = ("rlnOriginX", "rlnOriginY")  # before RELION 3.1, as the next two
+DETECTOR_PIXEL_SIZE = "rlnDetectorPixelSize"
+DETECTOR_MAGNIFICATION = "rlnMagnification"
+MICROGRAPH = "rlnMicrographName"
 DEFOCUS_U = "rlnDefocusU"
 DEFOCUS_V = "rlnDefocusV"
 DEFOCUS_ANGLE = "rlnDefocusAngle"
@@ -51,6 +55,10 @@ IMAGE_NAME = "rlnImageName"
 HALF_SET = "rlnRandomSubset"
 CLASS_NUMBER = "rlnClassNumber"
 OPTICS_GROUP = "rlnOpticsGroup"
+PHASE_SHIFT = "rlnPhaseShift"
+CTF_B_FACTOR = "rlnCtfBfactor"
+CTF_SCALE = "rlnCtfScalefactor"
+LOG_LIKELIHOOD = "rlnLogLikeliContribution"
 
 # data_optics, beside the group's number
 OPTICS_GROUP_NAME = "rlnOpticsGroupName"
@@ -60,6 +68,12 @@ AMPLITUDE_CONTRAST = "rlnAmplitudeContrast"
 IMAGE_PIXEL_SIZE = "rlnImagePixelSize"
 IMAGE_SIZE = "rlnImageSize"
 IMAGE_DIMENSIONALITY = "rlnImageDimensionality"
+CTF_PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
+ABERRATIONS = ("rlnBeamTiltX", "rlnBeamTiltY", "rlnOddZernike", "rlnEvenZernike")
+MAGNIFICATION = ("rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11")
+
+# data_model_group_…, or data_model_optics_group_… from RELION 4 on, in a model file
+NOISE_POWER = "rlnSigma2Noise"
 
 # data_output_nodes, by which a job of RELION's pipeline tells what it made
 NODE_NAME = "rlnPipeLineNodeName"

@@ -28,6 +28,7 @@ _OF_AN_ITERATION = re.compile(
     r"(?P<root>.*)_it(?P<iteration>\d{3,})(?:_half(?P<half>[12]))?"
     r"(?:_(?P<kind>class|body)(?P<number>\d{3,}))?(?P<ending>_[a-z_]+\.[a-z]+)"
 )
+_ITERATION = re.compile(r".*_it(\d{3,})(?=[_.])")
 _CONTINUED = re.compile(r"_ct\d+$")
 
 
@@ -66,6 +67,12 @@ def parse_file_name(name: str) -> FileName | None:
         number=int(number) if number else 0,
         ending=match["ending"],
     )
+
+
+def iteration_of(name: str) -> int | None:
+    """Return the iteration that any file's name bears, maps too, which have no ending; None if it bears none."""
+    found = _ITERATION.search(name)
+    return int(found[1]) if found else None
 
 
 def original_root(root: str) -> str:

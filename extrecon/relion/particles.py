@@ -1,8 +1,8 @@
-"""Particle STAR files of RELION 3.1 and later: poses, shifts and CTF columns, read and written.
+"""Particle STAR files: poses, shifts and CTF columns, read and written; a part of the rows, as they stand.
 
 A pose is the rotation Rz(rot) Ry(tilt) Rz(psi) that turns the image's frame into the map's. A particle's shift is
-RELION's origin, Å: what must be added to an image to centre it. Earlier RELIONs, which write shifts in px and no
-optics groups, are not read.
+RELION's origin, Å: what must be added to an image to centre it. RELION 3.1 and later write it so, and optics groups
+beside the particles; earlier ones write one table (``data_`` or ``data_images``) with shifts in px.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 EULER_AXES: Final = "ZYZ"
 """Of rot, tilt and psi; capitals: each turn is about an axis that the turns before it have moved."""
 _PARTICLES, _OPTICS = "particles", "optics"
+_ANGSTROM_PER_MICROMETRE = 1e4
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class ParticleFile:
 
     def __init__(self, file: StarFile) -> None:
         self._file = file
+        flat = [name for name in file.loops() if file.has_column(name, labels.IMAGE_NAME)]
+        self.block = _PARTICLES if file.has(_PARTICLES) or not flat else flat[0]
+
+    def __len__(self) -> int:
+        return len(self._file.texts(self.block, labels.IMAGE_NAME))
 
     @property
     def has_poses(self) -> bool:
@@ -88,11 +94,16 @@ class ParticleFile:
 
     def shifts_angstrom(self) -> FloatArray:
         """Return the shifts x and y, (particles, 2)."""
-        return self._numbers(labels.ORIGINS)
+        if self.block == _PARTICLES or self._has(labels.ORIGINS[0]):
+            return self._numbers(labels.ORIGINS)
+        detector, magnification = self._numbers((labels.DETECTOR_PIXEL_SIZE, labels.DETECTOR_MAGNIFICATION)).T
+        pixel_size: FloatArray = _ANGSTROM_PER_MICROMETRE * detector / magnification
+        shifts: FloatArray = self._numbers(labels.ORIGINS_PX) * pixel_size[:, None]
+        return shifts
 
     def image_numbers(self) -> list[int]:
         """Return each image's number in its stack, from 1."""
-        names = self._file.texts(_PARTICLES, labels.IMAGE_NAME)
+        names = self._file.texts(self.block, labels.IMAGE_NAME)
         try:
             return [int(name.partition("@")[0]) for name in names]
         except ValueError:
@@ -100,15 +111,24 @@ class ParticleFile:
                 f"{self._file.path}: _{labels.IMAGE_NAME} must be NUMBER@STACK, not {names[0]}."
             ) from None
 
+    def stacks(self) -> list[str]:
+        """Return the files that hold the images, each once, as they are named."""
+        names = self._file.texts(self.block, labels.IMAGE_NAME)
+        return list(dict.fromkeys(name.rpartition("@")[2] for name in names))
+
     def half_sets(self) -> FloatArray | None:
         """Return each particle's half-set, 1 or 2; None if there are none."""
-        return self._file.column(_PARTICLES, labels.HALF_SET) if self._has(labels.HALF_SET) else None
+        return self._file.column(self.block, labels.HALF_SET) if self._has(labels.HALF_SET) else None
+
+    def texts(self, label: str) -> list[str] | None:
+        """Return a column as text; None if there is none."""
+        return self._file.texts(self.block, label) if self._has(label) else None
 
     def _has(self, label: str) -> bool:
-        return self._file.has_column(_PARTICLES, label)
+        return self._file.has_column(self.block, label)
 
     def _numbers(self, of: tuple[str, ...]) -> FloatArray:
-        return np.stack([self._file.column(_PARTICLES, label) for label in of], axis=1)
+        return np.stack([self._file.column(self.block, label) for label in of], axis=1)
 
 
 def read_particles(path: Path) -> ParticleFile:
@@ -119,6 +139,36 @@ def read_particles(path: Path) -> ParticleFile:
     StarError : missing, empty, cut off, or not a STAR file.
     """
     return ParticleFile(read_star(path))
+
+
+def some_particles(source: Path, chosen: npt.NDArray[np.bool_]) -> bytes:
+    """Return a STAR file's content with some of its particles; all else, as optics groups, stays letter by letter.
+
+    Parameters
+    ----------
+    chosen : (particles,)
+
+    Raises
+    ------
+    StarError : the file is no STAR file of so many particles.
+    """
+    particles = read_particles(source)
+    if len(particles) != len(chosen):
+        raise StarError(f"{source}: holds {len(particles)} particles, but {len(chosen)} were expected.")
+    left: list[str] = []
+    block, row, in_loop = "", 0, False
+    for line in source.read_text("utf-8", "surrogateescape").split("\n"):
+        word = line.strip()
+        if word.startswith("data_"):
+            block, in_loop = word.removeprefix("data_"), False
+        elif word == "loop_":
+            in_loop = True
+        elif in_loop and block == particles.block and word and word[0] not in "_#":
+            row += 1
+            if not chosen[row - 1]:
+                continue
+        left.append(line)
+    return "\n".join(left).encode("utf-8", "surrogateescape")
 
 
 def write_particles(

@@ -51,6 +51,10 @@ class StarFile:
         """Tell whether the file holds a block."""
         return block in self._lists or block in self._loops
 
+    def loops(self) -> list[str]:
+        """Return the names of the blocks that are loops."""
+        return list(self._loops)
+
     def values(self, block: str) -> Values:
         """Return a list block.
 

@@ -59,6 +59,7 @@ def contrast_transfer(
     voltage_kv: float,
     spherical_aberration_mm: float,
     amplitude_contrast: float,
+    phase_shifts_degrees: FloatArray | float = 0.0,
 ) -> FloatArray:
     """Return each image's CTF in RELION's sign, (images, n, n // 2 + 1) in FFT order.
 
@@ -68,6 +69,7 @@ def contrast_transfer(
     Parameters
     ----------
     defoci : (3, images): the larger and the smaller defocus, Å, underfocus positive, and the angle, degrees
+    phase_shifts_degrees : (images,) of a phase plate
     """
     import torch
     from torch_ctf import calculate_ctf_2d
@@ -85,7 +87,7 @@ def contrast_transfer(
         voltage=tensor(voltage_kv),
         spherical_aberration=tensor(spherical_aberration_mm),
         amplitude_contrast=tensor(amplitude_contrast),
-        phase_shift=tensor(0.0),
+        phase_shift=tensor(phase_shifts_degrees),
         pixel_size=tensor(pixel_size_angstrom),
         image_shape=(box, box),
         rfft=True,

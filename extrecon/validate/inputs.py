@@ -54,6 +54,8 @@ class Inputs:
     names : of the files, for the report
     regularizers : that changed the half-maps before, if that is known
     notes : sentences on what was odd about the files
+    symmetry : point group of the map and the poses
+    fsc_q_window_angstrom : of FSC-Q; None for the usual one
     """
 
     map: HalfMap
@@ -68,6 +70,7 @@ class Inputs:
     local_resolution: HalfMap | None = None
     symmetry: str = "C1"
     notes: Sequence[str] = ()
+    fsc_q_window_angstrom: float | None = None
 
 
 def find_files(first: Path, second: Path | None) -> Files:

@@ -37,6 +37,8 @@ def table(scores: Scores) -> list[Row]:
             rows += _agreement_rows(name, found, nyquist)
     if model := scores.get("model"):
         rows.append(("Q-score", f"{model['mean_q_score']:.3f}", "mean over residues; 1: every atom is resolved"))
+    if support := scores.get("fsc_q"):
+        rows += _support_rows(support, scores["regularized_by"])
     for name, part in scores.get("poses", {}).items():
         rows += _pose_rows(name, part)
     if local := scores.get("local_resolution"):
@@ -75,6 +77,19 @@ def _agreement_rows(name: str, found: Scores, nyquist: float) -> list[Row]:
         (f"FSC with the {name}", f"{found['mean_masked_fsc']:.3f}", mean),
         ("… at 0.5", half, "last shell before it falls under"),
         (f"Correlation with the {name}", f"{found['real_space_correlation']:.3f}", "in the mask, voxel by voxel"),
+    ]
+
+
+def _support_rows(found: Scores, regularizers: list[str]) -> list[Row]:
+    meaning = "mean over atoms: local resolution against the model less that of the half-maps; above 0: no support"
+    if regularizers:
+        meaning = "of regularized half-maps, which agree too well: it says nothing"
+    above, below = (f"{100 * found[f'share_{which}']:.1f} %" for which in ("above", "below"))
+    relative = f"{found['mean_relative']:+.2f}"
+    return [
+        ("FSC-Q", f"{found['mean_angstrom']:+.2f} Å", meaning),
+        ("… of the local resolution", relative, "mean FSC-Q_r; a perfect model is somewhat below 0"),
+        ("Atoms above 0.5 Å, below −0.5 Å", f"{above}, {below}", "not supported there; closer than the halves"),
     ]
 
 
@@ -122,19 +137,28 @@ def _plots(scores: Scores) -> Iterator[page.Html]:
             draw(figure.subplots(), scores)
             figure.subplots_adjust(left=0.17, right=0.97, bottom=0.16, top=0.96)
 
-        needs = _NEEDS.get(name, ())
-        if not needs or any(part in scores for part in needs):
+        if _has_what_it_needs(name, scores):
             yield plots.plot(name, description, 3.2, panel, description)
+
+
+def _has_what_it_needs(panel: str, scores: Scores) -> bool:
+    needs = _NEEDS.get(panel, ())
+    return not needs or any(part in scores for part in needs)
 
 
 def _draw(path: Path, scores: Scores) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
+    panels = [draw for name, _, draw in _PANELS if name != "support" or _has_what_it_needs(name, scores)]
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(11, 3.75 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (_, _, draw) in zip(np.ravel(figure.subplots(2, 2)), _PANELS, strict=True):
+    places = np.ravel(figure.subplots(rows, 2))
+    for axes, draw in zip(places, panels, strict=False):
         draw(axes, scores)
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 
@@ -189,12 +213,22 @@ def _draw_last(axes: Axes, scores: Scores) -> None:
         axes.set_axis_off()
 
 
+def _draw_support(axes: Axes, scores: Scores) -> None:
+    found = scores["fsc_q"]
+    edges = np.array(found["edges_angstrom"])
+    axes.bar(edges[:-1], found["counts"], np.diff(edges), align="edge")
+    for limit in (-0.5, 0.5):
+        axes.axvline(limit, color="0.6", linewidth=0.8)
+    axes.set(xlabel="FSC-Q, Å", ylabel="atoms")
+
+
 _Panel = Callable[["Axes", Scores], None]
 _PANELS: tuple[tuple[str, str, _Panel], ...] = (
     ("curves", "Fourier shell correlations", _draw_curves),
     ("directions", "Half-map FSC over directions", _draw_directions),
     ("guinier", "Guinier plot", _draw_guinier),
     ("last", "Local resolution or Q-scores", _draw_last),
+    ("support", "FSC-Q of the atoms", _draw_support),
 )
-_NEEDS = {"directions": ("half_maps",), "last": ("local_resolution", "model")}
+_NEEDS = {"directions": ("half_maps",), "last": ("local_resolution", "model"), "support": ("fsc_q",)}
 """Which of the scores a panel of the page needs, any one of them."""

@@ -28,9 +28,11 @@ from extrecon.validate.fsc import (
     real_space_correlation,
     spread_directions,
 )
+from extrecon.validate.fsc_q import FscQ, fsc_q
 from extrecon.validate.inputs import Inputs
 from extrecon.validate.poses import PoseErrors, pose_errors
 from extrecon.validate.q_score import residue_q_scores
+from extrecon.validate.sign_zones import sign_zones, zone_numbers, zone_warning
 from extrecon.validate.wilson import wilson_fit
 
 Scores = dict[str, Any]
@@ -39,6 +41,11 @@ _DIRECTIONS = 60
 
 def score(given: Inputs) -> Scores:
     """Return every score that the inputs allow."""
+    return score_with_atoms(given)[0]
+
+
+def score_with_atoms(given: Inputs) -> tuple[Scores, FscQ | None]:
+    """Return every score that the inputs allow, and FSC-Q of each atom if there are half-maps and a model."""
     mask = particle_mask(given.map) if given.mask is None else given.mask
     _check_sizes(given, mask)
     scores: Scores = {
@@ -54,12 +61,10 @@ def score(given: Inputs) -> Scores:
         finest = max(finest, min(scores["half_maps"]["resolution_angstrom"], 1e6))
     scores["guinier"] = _guinier(given.map, finest)
     if given.truth is not None:
-        scores["truth"] = _against(given.map, np.asarray(given.truth.density, np.float64), mask)
+        _compare(scores, "truth", given, np.asarray(given.truth.density, np.float64), mask)
+    support = None
     if given.model is not None:
-        model = read_structure(given.model)
-        place_in_map(model, given.map, str(given.model))
-        density = scattering_map(model, given.map.box, given.map.pixel_size_angstrom)
-        scores["model"] = _against(given.map, density, mask) | _q(given.map, model)
+        support = _against_model(scores, given.model, given, mask)
     if given.poses is not None and given.true_poses is not None:
         scores["poses"] = pose_scores(given.poses, given.true_poses, given.symmetry)
     if given.local_resolution is not None:
@@ -70,7 +75,43 @@ def score(given: Inputs) -> Scores:
             "counts": counts.tolist(),
             "edges_angstrom": edges.tolist(),
         }
-    return scores
+    return scores, support
+
+
+def _compare(
+    scores: Scores, name: str, given: Inputs, other: npt.NDArray[np.float64], mask: npt.NDArray[np.floating[Any]]
+) -> None:
+    """Add what another map says of this one, and the warning if they are of opposite sign somewhere."""
+    of = given.map
+    order = len(symmetry_group(given.symmetry))
+    zones = sign_zones(np.asarray(of.density, np.float64), other, mask, of.pixel_size_angstrom, order)
+    scores[name] = _against(of, other, mask) | {"opposite_sign": zone_numbers(zones)}
+    if told := zone_warning(zones, name):
+        scores["warnings"].append(told)
+
+
+def _against_model(scores: Scores, path: Path, given: Inputs, mask: npt.NDArray[np.floating[Any]]) -> FscQ | None:
+    """Add what an atomic model says of the map, and of the map's own support by the half-maps."""
+    model, of = read_structure(path), given.map
+    place_in_map(model, of, str(path))
+    density = scattering_map(model, of.box, of.pixel_size_angstrom)
+    _compare(scores, "model", given, density, mask)
+    scores["model"] |= _q(of, model)
+    if given.halves is None:
+        return None
+    halves = (given.halves[0].density, given.halves[1].density)
+    found = fsc_q(model, density, of.density, halves, mask, of.pixel_size_angstrom, given.fsc_q_window_angstrom)
+    counts, edges = np.histogram(found.values_angstrom[np.isfinite(found.values_angstrom)], bins=40)
+    scores["fsc_q"] = found.summary() | {
+        "residues_angstrom": [[chain, name, _finite(value)] for chain, name, value in found.residues()],
+        "counts": counts.tolist(),
+        "edges_angstrom": edges.tolist(),
+    }
+    return found
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 4) if np.isfinite(value) else None
 
 
 def _check_sizes(given: Inputs, mask: npt.NDArray[np.floating[Any]]) -> None:

@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from extrecon.compare import start
 from extrecon.regularizer import no_progress
 from extrecon.simulate.experiment import Plan, simulate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRUTH = REPOSITORY / "scripts" / "demo_data" / "truth.mrc"
+FAKE = f'exec "{sys.executable}" -W error "{Path(__file__).with_name("fake_relion.py")}" "$@"'
 PROGRAMS = {
-    "relion_refine": "echo 'RELION version: 9.8.7'",
+    "relion_refine": f"case \"$*\" in *--skip_maximize*) {FAKE};; esac\necho 'RELION version: 9.8.7'",
     # The real one also leaves its ranks to themselves when it is killed outright.
     "mpirun": 'while [ "$1" != relion_refine_mpi ]; do shift; done\n"$@"',
-    "relion_refine_mpi": f'exec "{sys.executable}" -W error "{Path(__file__).with_name("fake_relion.py")}" "$@"',
+    "relion_refine_mpi": FAKE,
 }
 
 
@@ -37,6 +39,18 @@ def data(made_once: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     for path in made_once.iterdir():
         (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture
+def own(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Particles without a truth and a first reference, in the working directory; starts are soon settled."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("particles.star", "particles.mrcs", "reference.mrc"):
+        (folder / name).symlink_to((data / name).resolve())
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(start, "_SETTLED_SECONDS", 0.3)
     return folder
 
 

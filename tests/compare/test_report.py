@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from extrecon.compare import report
+from extrecon.compare import baseline, columns, report
 
 
 def score(arm: str, seed: int, error: float, **more: Any) -> dict[str, Any]:
@@ -49,3 +50,66 @@ def test_what_makes_an_arm_no_arm_is_told() -> None:
         ]
     )
     assert [line.split(",")[0] for line in told] == ["failed", "lost", "idle"]
+
+
+def own(arm: str, **more: Any) -> dict[str, Any]:
+    """Return scores without a truth."""
+    known = {"calls_hook": False, "calls": 0, "regularized": 0, "fallbacks": 0, "plain": arm != "cnn"}
+    return {"arm": arm, "seed": 1, "corrected_resolution_angstrom": 8.0, **known, **more}
+
+
+@pytest.mark.parametrize(
+    ("key", "better", "said"),
+    [
+        ("held_out_nats", 5.0, "the largest log-likelihood of the particles that were held out"),
+        ("mean_model_fsc", 0.9, "the largest FSC with the model"),
+        ("mean_reference_fsc", 0.9, "the largest FSC with the reference map"),
+        ("corrected_resolution_angstrom", 7.0, "the finest half-map resolution, corrected for the mask"),
+    ],
+)
+def test_the_arm_to_beat_is_told_by_what_says_most(key: str, better: float, said: str) -> None:
+    order = list(columns.RANKING)
+    # All that says less speaks for the other arm.
+    less = dict.fromkeys(order[order.index(key) + 1 :], 0.5)
+    runs = [own("plain", **{**less, key: 8.0 if better == 7.0 else 0.1}), own("masked", **dict.fromkeys(less, 0.4))]
+    runs[1][key] = better
+    assert baseline.reference_arm(runs, ["plain", "masked"]) == "masked"
+    assert f"The arm to beat is masked, of 2 plain ones that with {said}." == baseline.to_beat(
+        runs, ["plain", "masked"]
+    )
+
+
+def test_a_single_seed_is_told_with_the_error_over_the_particles() -> None:
+    nats = np.array([1.0, 5.0, 3.0, 7.0])
+    gains = np.array([0.1, 0.3, 0.1, 0.3])
+    runs = [
+        own("plain", held_out_nats=nats.mean(), held_out_nats_each=nats.tolist()),
+        own("cnn", held_out_nats=(nats + gains).mean(), held_out_nats_each=(nats + gains).tolist()),
+    ]
+    (told,) = report.verdicts(runs, ["plain", "cnn"])
+    error = gains.std(ddof=1) / 2
+    assert told == (
+        "cnn is better than plain by held-out log-likelihood, nats: +0.200 (one seed, so that it may be luck; "
+        f"standard error over the particles {error:.3f})."
+    )
+
+
+@pytest.mark.parametrize(
+    ("gains", "told"),
+    [((0.1, 0.2, 0.3), "(3 seeds)"), ((0.3, -0.1, 0.0), "(3 seeds, which differ by more than that)")],
+)
+def test_seeds_that_differ_by_more_are_told(gains: tuple[float, ...], told: str) -> None:
+    runs = [own("plain", seed=seed, mean_model_fsc=0.5) for seed in (1, 2, 3)]
+    runs += [own("cnn", seed=seed, mean_model_fsc=0.5 + gain) for seed, gain in enumerate(gains, 1)]
+    (sentence,) = report.verdicts(runs, ["plain", "cnn"])
+    assert told in sentence
+
+
+def test_means_of_curves_go_to_one_shell_in_all_runs() -> None:
+    grid = {"box": 8, "pixel_size_angstrom": 3.0}
+    short = own("plain", half_map_fsc=[1, 1, 0.5, 0.1, 0.0], model_fsc=[1, 1, 0.8, 0.6, 0.4], **grid)
+    long = own("cnn", half_map_fsc=[1, 1, 0.5, 0.3, 0.1], model_fsc=[1, 1, 0.9, 0.7, 0.0], **grid)
+    told = columns.with_common_means([short, long])
+    # The longer reaches shell 3; what lies beyond counts in neither.
+    assert [score["mean_model_fsc"] for score in told] == pytest.approx([2.4 / 3, 2.6 / 3])
+    assert {score["means_up_to_angstrom"] for score in told} == {8.0}

@@ -12,7 +12,8 @@ import pytest
 from extrecon.compare.arms import Arm
 from extrecon.compare.dataset import DataSet
 from extrecon.compare.recipe import Recipe
-from extrecon.compare.runs import SCORE, Run, finished, finished_beside, plan_runs, require_relion
+from extrecon.compare.runs import Run, finished, finished_beside, plan_runs, require_relion
+from extrecon.compare.subject import SCORE, Simulated
 from extrecon.errors import InputError, UsageError
 
 pytestmark = pytest.mark.usefixtures("fake_relion")
@@ -119,7 +120,7 @@ def test_what_cannot_be_run_is_refused(data: DataSet, monkeypatch: pytest.Monkey
         runs(replace(data, has_angles=False))
     assert runs(replace(data, has_angles=False), recipe=Recipe(healpix_order=3))
     with pytest.raises(UsageError, match="no-such-launcher is not on the PATH"):
-        require_relion(Recipe(launcher="no-such-launcher -x"))
+        require_relion(Simulated(data, Recipe(launcher="no-such-launcher -x")))
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UsageError, match="apt-get install relion"):
-        require_relion(Recipe())
+        require_relion(Simulated(data, Recipe()))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from extrecon.cli.compare import _ended_by_signals
+from extrecon.cli.compare_shown import ended_by_signals
 from extrecon.system.processes import STOPPING_SIGNALS, ignore_stopping_signals, signals_handled
 
 
@@ -55,9 +55,9 @@ def test_a_second_signal_does_not_break_off_the_stopping() -> None:
 
 def test_a_comparison_under_nohup_outlives_its_terminal() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with _ended_by_signals():
+    with ended_by_signals():
         signal.raise_signal(signal.SIGHUP)
-    with pytest.raises(SystemExit) as left, _ended_by_signals():
+    with pytest.raises(SystemExit) as left, ended_by_signals():
         signal.raise_signal(signal.SIGQUIT)
     assert left.value.code == 128 + signal.SIGQUIT
 

@@ -107,6 +107,68 @@ def test_the_truth_against_itself_is_perfect(tmp_path: Path) -> None:
 
 
 def test_a_model_is_scored_in_the_maps_frame(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    _simulated(tmp_path, data)
+    validate(data / "truth.mrc", "-o", tmp_path / "scores", "--model", data / "structure.cif")
+    scores = json.loads((tmp_path / "scores" / "validation.json").read_text())["model"]
+    assert scores["real_space_correlation"] > 0.999
+    assert scores["mean_q_score"] > 0.8
+    assert len(scores["residue_q_scores"]) == 40
+
+
+def test_a_model_with_half_maps_gets_fsc_q_in_table_page_and_files(tmp_path: Path) -> None:
+    made = tmp_path / "data"
+    _simulated(tmp_path, made)
+    truth = read_map(made / "truth.mrc")
+    rng, noise = np.random.default_rng(3), 0.1 * truth.density.std()
+    halves = [tmp_path / f"half{half}.mrc" for half in (1, 2)]
+    for path in halves:
+        write_map(path, truth.with_density(truth.density + noise * rng.standard_normal(truth.density.shape)))
+    given: list[str | Path] = [*halves, "-o", tmp_path / "scores", "--model", made / "structure.cif", "--fsc-q-map"]
+    printed = validate(*given, "--fsc-q-window", "20")
+    scores = json.loads((tmp_path / "scores" / "validation.json").read_text())
+    assert scores["warnings"] == []
+    assert scores["model"]["opposite_sign"] == []
+    support = scores["fsc_q"]
+    assert support["window_angstrom"] == pytest.approx(20)
+    assert abs(support["mean_angstrom"]) < 0.5
+    assert sum(support["counts"]) == len(support["residues_angstrom"]) == 40
+    assert "FSC-Q" in printed
+    assert Page(tmp_path / "scores" / "validation.html").tags.count("svg") == 5
+    rows = (tmp_path / "scores" / "validation_fsc_q.csv").read_text().splitlines()
+    assert rows[0] == "chain,residue,atom,alternative,fsc_q_angstrom,fsc_q_relative"
+    chain, residue, atom, _, value, _ = rows[7].split(",")
+    coloured = gemmi.read_structure(str(tmp_path / "scores" / "validation_fsc_q.cif"))
+    original = gemmi.read_structure(str(made / "structure.cif"))
+    site, before = list(coloured[0].all())[6], list(original[0].all())[6]
+    assert (chain, residue, atom) == (site.chain.name, f"ALA {site.residue.seqid}", site.atom.name)
+    assert site.atom.b_iso == pytest.approx(float(value), abs=0.006)
+    assert site.atom.pos.dist(before.atom.pos) < 0.01
+    place = np.round(np.array(site.atom.pos.tolist())[::-1] / truth.pixel_size_angstrom).astype(int)
+    values = read_volume(tmp_path / "scores" / "validation_fsc_q.mrc")
+    assert values[tuple(place)] == pytest.approx(float(value), abs=0.1)
+    with pytest.raises(UsageError, match="needs half-maps and a --model"):
+        validate(halves[0], "-o", tmp_path / "more", "--fsc-q-map")
+
+
+def test_a_map_of_opposite_sign_in_zones_is_warned_of(tmp_path: Path) -> None:
+    truth, mask = read_map(DEMO / "truth.mrc"), DEMO / "mask.mrc"
+    radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*[np.fft.fftfreq(32, 1 / 32)] * 3, indexing="ij")))
+    gain = np.where((radius > 4.5) & (radius < 7.5), -1.0, 1.0)
+    density = np.fft.ifftn(np.fft.fftn(truth.density) * gain).real
+    write_map(tmp_path / "wrong.mrc", truth.with_density(density.astype(np.float32)))
+    given: list[str | Path] = ["--truth", DEMO / "truth.mrc", "--mask", mask, "-o", tmp_path / "scores"]
+    printed = " ".join(validate(tmp_path / "wrong.mrc", *given).split())
+    scores = json.loads((tmp_path / "scores" / "validation.json").read_text())
+    (zone,) = scores["truth"]["opposite_sign"]
+    assert abs(zone["first_shell"] - 5) <= 1
+    assert abs(zone["last_shell"] - 7) <= 1
+    assert "opposite sign of the truth" in scores["warnings"][0]
+    assert "opposite sign of the truth" in printed
+
+
+def _simulated(tmp_path: Path, folder: Path) -> None:
+    """Write forty atoms that stand apart, and particles of them with their true map."""
     found, model, chain = gemmi.Structure(), gemmi.Model(1), gemmi.Chain("A")
     for index, place in enumerate(np.random.default_rng(0).uniform(20, 44, (40, 3))):
         residue, atom = gemmi.Residue(), gemmi.Atom()
@@ -117,15 +179,9 @@ def test_a_model_is_scored_in_the_maps_frame(tmp_path: Path) -> None:
     model.add_chain(chain)
     found.add_model(model)
     found.write_pdb(str(tmp_path / "model.pdb"))
-    simulated = ["simulate", str(tmp_path / "model.pdb"), "-o", str(tmp_path / "data"), "--box", "64"]
+    simulated = ["simulate", str(tmp_path / "model.pdb"), "-o", str(folder), "--box", "64"]
     more = ["--pixel-size", "1", "--particles", "2"]
     assert CliRunner().invoke(app, [*simulated, *more], catch_exceptions=False).exit_code == 0
-    data = tmp_path / "data"
-    validate(data / "truth.mrc", "-o", tmp_path / "scores", "--model", data / "structure.cif")
-    scores = json.loads((tmp_path / "scores" / "validation.json").read_text())["model"]
-    assert scores["real_space_correlation"] > 0.999
-    assert scores["mean_q_score"] > 0.8
-    assert len(scores["residue_q_scores"]) == 40
 
 
 def test_images_are_matched_by_number_and_halves_drift_apart(tmp_path: Path) -> None:
