@@ -393,7 +393,7 @@ def test_a_device_that_runs_out_of_memory_means_the_cpu_and_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FullDevice(TorchCompute):
-        def rfftn(self, array: Any, axes: tuple[int, ...]) -> Any:
+        def rfft(self, array: Any, length: int, axis: int) -> Any:
             raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr("extrecon.call.pipeline.compute_for", lambda device, threads: FullDevice("cpu"))
