@@ -18,6 +18,7 @@ from extrecon.call import publishing
 from extrecon.call.choice import check_choice
 from extrecon.call.current import Aside, Call
 from extrecon.call.decision import Decision, decide
+from extrecon.call.limits import RECONSTRUCTING
 from extrecon.call.plugin import foreign
 from extrecon.call.regularizing import load_regularizer, regularize
 from extrecon.call.request import Request
@@ -35,6 +36,7 @@ from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, output_stem
 from extrecon.relion.search import SearchState, read_search_state
 from extrecon.system.devices import threads_of_a_call
 from extrecon.system.json_text import text_of
+from extrecon.system.memory import release_freed_memory
 
 Say = Callable[[str], None]
 """Takes one line for RELION's log."""
@@ -172,7 +174,7 @@ def _describe(call: Call, decision: Decision) -> None:
 
 
 def _reconstruct(call: Call) -> npt.NDArray[np.float32]:
-    with call.stage("reconstruct"):
+    with call.stage(RECONSTRUCTING):
         try:
             return reconstruct_job(call.job, compute=call.compute)
         except RuntimeError as error:  # what torch raises when the device's memory is full
@@ -180,6 +182,8 @@ def _reconstruct(call: Call) -> npt.NDArray[np.float32]:
                 raise
             call.record.warnings.append(f"reconstructed on the CPU, because {call.compute.name} failed: {error}")
             return reconstruct_job(call.job, compute=cpu(_threads(call.options)))
+        finally:
+            release_freed_memory()  # the other half may need it
 
 
 def _check_plain(plain: npt.NDArray[np.float32], star: Path) -> None:

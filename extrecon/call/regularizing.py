@@ -13,6 +13,7 @@ from extrecon.call.current import Call
 from extrecon.call.data_step import with_data
 from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.memory import require_room
 from extrecon.call.other_half import (
     AMPLITUDES,
     WHOLE_MAP,
@@ -70,6 +71,8 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     if call.pixel_size_angstrom is None:
         raise RegularizerError("the pixel size is unknown: neither the STAR file nor the model file tells it.")
     half_map = HalfMap(plain, call.pixel_size_angstrom)
+    if call.compute.on_host:
+        require_room(call.regularizer_name, regularizer, half_map.box)
     if regularizer.uses_mask:
         with call.stage("mask"):
             mask, record.mask = find_mask(

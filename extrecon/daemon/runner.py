@@ -86,7 +86,8 @@ class Report:
         self._place = place
         self._values: dict[str, Any] = request["options"]["values"]
         self._star = Path(request["working_directory"], request["star"])
-        self._work = Work.of_this_process(self._star, label_of(self._star), self._values, request["cores"])
+        self._work = Work.of_this_process(label_of(self._star), self._values, request["cores"])
+        self._work.memory_bytes = self._bytes_of(PLAIN_MAP)
         self._told_at = 0.0
 
     def stage(self, name: object, fraction: object) -> None:
@@ -107,6 +108,7 @@ class Report:
         if name == FIRST_STAGE and self._work.kind == PLAIN_MAP:
             _free_device_memory()
             _tell(self._client, {"regularizing": False})
+            self._work.memory_bytes = self._bytes_of(REGULARIZER)
             self._enter("wait for the device", 0.0)
             self.take_turn(REGULARIZER)
             _tell(self._client, {"regularizing": True})
@@ -153,6 +155,14 @@ class Report:
     def _enter(self, stage: str, fraction: float) -> None:
         self._work.enter(stage, fraction)
         self._board.write(self._place, self._work)
+
+    def _bytes_of(self, kind: str) -> int:
+        """Return the peak of this process's memory until the plain map is made, or while it is regularized."""
+        from extrecon.call.memory import plain_map_bytes_of, regularizing_bytes_of
+
+        if kind == PLAIN_MAP:
+            return plain_map_bytes_of(self._star, self._work.threads)
+        return regularizing_bytes_of(self._star, str(self._values["regularizer"]))
 
     def _is_near_local_search(self) -> bool:
         """Tell whether the next iterations may be local: the order is at most one below."""

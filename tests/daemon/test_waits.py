@@ -329,7 +329,8 @@ def test_eight_classes_at_once_wait_for_one_another_and_for_memory(monkeypatch: 
     board, jobs = Board(), [work_of(number, threads=4, memory_bytes=10) for number in range(8)]
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     available = 25
-    monkeypatch.setattr(turns, "_available_memory", lambda: available)
+    monkeypatch.setattr(turns, "available_memory_bytes", lambda: available)
+    monkeypatch.setattr(turns, "resident_bytes", lambda pid: 0)
 
     def started() -> int:
         for place, job in enumerate(jobs):
