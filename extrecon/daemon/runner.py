@@ -19,6 +19,7 @@ from extrecon.daemon.turns import ASIDE, LONGEST_STAGE, PLAIN_MAP, REGULARIZER, 
 from extrecon.errors import RegularizerError
 from extrecon.record import record_path
 from extrecon.relion.names import parse_job_name
+from extrecon.system.devices import free_device_memory
 from extrecon.system.json_text import read_json_object
 
 TURN_SECONDS = 1800.0
@@ -106,7 +107,7 @@ class Report:
         self._told_at = now
         self._enter(name, fraction)
         if name == FIRST_STAGE and self._work.kind == PLAIN_MAP:
-            _free_device_memory()
+            free_device_memory()
             _tell(self._client, {"regularizing": False})
             self._work.memory_bytes = self._bytes_of(REGULARIZER)
             self._enter("wait for the device", 0.0)
@@ -191,10 +192,3 @@ def _text(told: object) -> str:
         return str(told)[:LONGEST_STAGE].encode(errors="replace").decode()
     except Exception:  # noqa: BLE001  a plugin's own type may raise whatever it likes
         return "unnamed"
-
-
-def _free_device_memory() -> None:
-    """Give back what torch keeps of a GPU's memory for later: another job is at work there meanwhile."""
-    torch: Any = sys.modules.get("torch")
-    if torch and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -115,7 +115,7 @@ def handed_over(files: JobFiles, regularizer: str, **values: Any) -> Channel:
 
 def work_of(number: int, **how: Any) -> Work:
     """Return the work of one of several runners, which all have this process's number."""
-    mine = Work.of_this_process(Path("x.star"), f"call {number}", {"device": "cpu", "threads": 1}, [0])
+    mine = Work.of_this_process(f"call {number}", {"device": "cpu", "threads": 1}, [0])
     return replace(mine, since=float(number), **how)
 
 
