@@ -21,8 +21,8 @@ from extrecon.relion import labels
 from extrecon.relion.history import read_values
 from extrecon.system.memory import available_memory_bytes, resident_bytes
 
-PROCESS_BYTES = 90_000_000
-"""Python and what every call imports."""
+PROCESS_BYTES = 130_000_000
+"""Python and what is imported, by the regularizers as well."""
 OWN_BYTES_PER_VOXEL = 48
 """The safeguards, and what is done before and after them."""
 UNDECLARED_BYTES_PER_VOXEL = 100
