@@ -5,6 +5,7 @@ What a device would compute is done on the CPU meanwhile, with a warning; who wa
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -102,7 +103,9 @@ print(*loaded.prepared, "|", *asked)
 
 def test_the_daemon_makes_no_context_that_a_fork_could_not_use(tmp_path: Path) -> None:
     """CUDA once asked, even only how many devices there are, works in no process that is forked afterwards."""
-    ran = subprocess.run([sys.executable, "-c", PARENT], cwd=tmp_path, capture_output=True, text=True, check=True)
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # of the tests' plugins
+    command = [sys.executable, "-c", PARENT]
+    ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=True)
     prepared, asked = ran.stdout.split("|")
     assert {"cnn", "fdr-mask", "localdeblur", "profile", "two-half"} <= set(prepared.split())
     assert asked.split() == []
