@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import scipy.ndimage
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.edges import falling_edge
+from extrecon.fourier.masks import distance_px
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon_regularizers.profile.confidence import CONFIDENCE, confidence_map
@@ -44,6 +44,6 @@ class FdrMask(Regularizer):
             raise RegularizerError(
                 f"No voxel reaches a confidence of {CONFIDENCE:g}: nothing rises above the noise."
             )
-        mask = falling_edge(scipy.ndimage.distance_transform_edt(~core) / _EDGE_PX).astype(np.float32)
+        mask = falling_edge(distance_px(~core) / _EDGE_PX).astype(np.float32)
         facts = {"confident_share": round(float(core.mean()), 5)}
         return Regularized(half_map.density, facts, {"confidence": confidence, "mask": mask}, mask=mask)
