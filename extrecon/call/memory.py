@@ -94,10 +94,23 @@ def require_room(name: str, regularizer: Regularizer, box: int) -> None:
     """
     if not _declared(regularizer, box):
         return
-    needed, has = regularizing_bytes(regularizer, box), resident_bytes(os.getpid())
-    available = available_memory_bytes()
+    short = _shortage(regularizing_bytes(regularizer, box))
+    if short:
+        raise RegularizerError(f"{name} takes at box {box} about {short}: it was not begun.")
+
+
+def warning_of_the_plain_map(geometry: Geometry, threads: int) -> str:
+    """Return a sentence if there is too little memory for a plain map: it is tried all the same; else nothing.
+
+    RELION's own program would take six times as much.
+    """
+    short = _shortage(plain_map_bytes(geometry, threads))
+    return f"the half-map takes about {short}: if the system ends this call, RELION ends as well" if short else ""
+
+
+def _shortage(needed: int) -> str:
+    """Return what is needed and what is there, where that is less; else nothing."""
+    has, available = resident_bytes(os.getpid()), available_memory_bytes()
     if 0 < available < needed - has:
-        raise RegularizerError(
-            f"{name} takes about {needed / _GB:.1f} GB at box {box}, and there are "
-            f"{(available + has) / _GB:.1f} GB: it was not begun."
-        )
+        return f"{needed / _GB:.1f} GB, where there are {(available + has) / _GB:.1f} GB"
+    return ""

@@ -94,9 +94,11 @@ def test_a_regularizer_that_does_not_fit_is_not_begun(tmp_path: Path, monkeypatc
     said: list[str] = []
     told = run_job(files.request(options(files, "localdeblur")), said.append)
     assert told.outcome == "fallback"
-    assert "localdeblur takes about 0.1 GB at box 24, and there are 0.1 GB: it was not begun" in told.reason
+    assert "localdeblur takes at box 24 about 0.1 GB, where there are 0.1 GB: it was not begun" in told.reason
     assert files.result.exists()
-    assert "PLAIN MAP RETURNED" in said[0]
+    assert "warning: the half-map takes about 0." in said[0]
+    assert said[0].endswith("GB: if the system ends this call, RELION ends as well")
+    assert "PLAIN MAP RETURNED" in said[1]
     assert "mask" not in told.seconds
     # Who does not know how much it takes is let try.
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "plugins"))
