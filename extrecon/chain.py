@@ -77,6 +77,11 @@ class Chain(Regularizer[Any]):
         for plugin, own in self._each(settings):
             plugin.check(own)
 
+    def memory_bytes(self, box: int) -> int:
+        """Return what the largest takes, and the density that goes from one to the next; 0 if one does not say."""
+        each = [plugin.memory_bytes(box) for plugin in self._plugins]
+        return 4 * box**3 + max(each) if all(each) else 0
+
     def card(self) -> str:
         """Return the cards of those that have one."""
         return "\n\n".join(card for plugin in self._plugins if (card := plugin.card()))

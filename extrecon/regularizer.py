@@ -190,6 +190,14 @@ class Regularizer(ABC, Generic[SettingsT]):
     def regularize(self, half_map: HalfMap, context: Context[SettingsT]) -> Regularized:
         """Return the regularized density of ``half_map``, and what is worth telling about it."""
 
+    def memory_bytes(self, box: int) -> int:  # noqa: ARG002 - plugins need not say
+        """Return about how much memory `regularize` takes at its peak, bytes; 0 if unknown.
+
+        For a map of box³ voxels, what it is handed among it, Python and NumPy not. Both halves work at once if
+        there is room for both, one after the other if not; too little for one, and RELION gets the plain map.
+        """
+        return 0
+
     def card(self) -> str:
         """Return what users should know of trained weights: data, scores, where they fail; Markdown."""
         return ""

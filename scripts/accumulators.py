@@ -71,9 +71,9 @@ def make_accumulators(folder: Path, box: int, padding: int) -> Path:
     return star
 
 
-def random_chain(box: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+def random_chain(box: int, rng: np.random.Generator, beads: int = 2000) -> npt.NDArray[np.float32]:
     """Return soft beads along a random walk inside a sphere, (box, box, box)."""
-    beads, reach = 2000, 0.3 * box
+    reach = 0.3 * box
     density = np.zeros((box, box, box), np.float32)
     position, offsets = np.zeros(3), np.arange(-4, 5)
     for _ in range(beads):

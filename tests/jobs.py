@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from extrecon.call.request import Request
 from extrecon.options import Options
+from extrecon.reconstruction.grid import EVERY_PLANE
 
 BOX = 24
 PIXEL_SIZE = 3.0
@@ -71,14 +72,14 @@ class InMemory:
     data: npt.NDArray[np.complex128]
     sums: npt.NDArray[np.float64]
 
-    def weight(self) -> npt.NDArray[np.float32]:
-        return self.sums.astype(np.float32)
+    def weight(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
+        return self.sums[planes].astype(np.float32)
 
-    def data_real(self) -> npt.NDArray[np.float32]:
-        return self.data.real.astype(np.float32)
+    def data_real(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
+        return self.data.real[planes].astype(np.float32)
 
-    def data_imag(self) -> npt.NDArray[np.float32]:
-        return self.data.imag.astype(np.float32)
+    def data_imag(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
+        return self.data.imag[planes].astype(np.float32)
 
 
 @dataclass

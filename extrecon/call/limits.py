@@ -8,6 +8,8 @@ from __future__ import annotations
 from extrecon.call.request import Request
 
 LOOK_SECONDS = 1.0
+RECONSTRUCTING = "reconstruct"
+"""The stage of `extrecon.call.pipeline` that makes the plain map."""
 FIRST_STAGE = "load regularizer"
 """The stage of `extrecon.call.pipeline` with which regularizing begins; all before it serves the plain map."""
 ABORT_FILE = "RELION_JOB_ABORT_NOW"

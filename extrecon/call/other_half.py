@@ -13,6 +13,7 @@ from extrecon.maps import HalfMap, read_map
 from extrecon.maps.half_map import FloatArray
 from extrecon.reconstruction import map_damping_of_job
 from extrecon.regularizer import Regularizer
+from extrecon.system.memory import release_freed_memory
 
 WHOLE_MAP, AMPLITUDES = "the whole map", "one number a shell"
 
@@ -42,6 +43,7 @@ def other_half(call: Call, half_map: HalfMap, crosses: str) -> Iterator[OtherHal
         exchange.offer(call.beside("plain"))
 
         def await_other() -> HalfMap:
+            release_freed_memory()  # the other half may wait for it
             with call.stage("wait for the other half"), call.aside():
                 path = exchange.await_other(call.options.number("half_wait"))
             other = read_map(path, half_map.pixel_size_angstrom)

@@ -18,6 +18,8 @@ from extrecon.call import publishing
 from extrecon.call.choice import check_choice
 from extrecon.call.current import Aside, Call
 from extrecon.call.decision import Decision, decide
+from extrecon.call.limits import RECONSTRUCTING
+from extrecon.call.memory import warning_of_the_plain_map
 from extrecon.call.plugin import foreign
 from extrecon.call.regularizing import load_regularizer, regularize
 from extrecon.call.request import Request
@@ -27,7 +29,7 @@ from extrecon.fourier.compute import Compute, available_cores, compute_for, cpu
 from extrecon.maps.half_map import count_not_finite
 from extrecon.options import RELIONS_GPU, Options
 from extrecon.options.phases import read_phases
-from extrecon.reconstruction import reconstruct_job
+from extrecon.reconstruction import data_of_job, reconstruct_job
 from extrecon.record import Record, log_lines, record_path, write_or_warn
 from extrecon.regularizer import Progress, no_progress
 from extrecon.relion.job import Job, read_job
@@ -35,6 +37,7 @@ from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, output_stem
 from extrecon.relion.search import SearchState, read_search_state
 from extrecon.system.devices import threads_of_a_call
 from extrecon.system.json_text import text_of
+from extrecon.system.memory import release_freed_memory
 
 Say = Callable[[str], None]
 """Takes one line for RELION's log."""
@@ -73,7 +76,7 @@ def run_job(
     request = request.absolute  # before a plugin does anything to the working directory
     star = request.star
     try:
-        _run(request, record, progress, aside)
+        _run(request, record, progress, aside, say)
     except Exception as error:
         record.outcome, record.reason = "failed", text_of(error)
         record.error = {"text": text_of(error), "traceback": traceback.format_exc()}
@@ -86,7 +89,7 @@ def run_job(
     return record
 
 
-def _run(request: Request, record: Record, progress: Progress, aside: Aside) -> None:
+def _run(request: Request, record: Record, progress: Progress, aside: Aside, say: Say) -> None:
     options = request.options
     progress("read", 0.0)
     with record.stage("read"):
@@ -99,6 +102,7 @@ def _run(request: Request, record: Record, progress: Progress, aside: Aside) -> 
     decision = decide(job, state, options.text("apply"), phases)  # type: ignore[arg-type]
     _describe(call, decision)
     draw_solvent_mask(call, decision)
+    _warn_of_memory(call, say)
     plain = _reconstruct(call)
     _check_plain(plain, request.star)
     if not plain.any():
@@ -171,8 +175,17 @@ def _describe(call: Call, decision: Decision) -> None:
         record.warnings.append("the STAR file has no tau2 table: reconstructed without the MAP term")
 
 
+def _warn_of_memory(call: Call, say: Say) -> None:
+    """Say at once what could not be said any more if it came true."""
+    geometry, compute = data_of_job(call.job).geometry, call.compute
+    told = warning_of_the_plain_map(geometry, compute.threads) if compute.on_host else ""
+    if told:
+        say(f"extrecon {call.job.label}: warning: {told}")
+        call.record.warnings.append(told)
+
+
 def _reconstruct(call: Call) -> npt.NDArray[np.float32]:
-    with call.stage("reconstruct"):
+    with call.stage(RECONSTRUCTING):
         try:
             return reconstruct_job(call.job, compute=call.compute)
         except RuntimeError as error:  # what torch raises when the device's memory is full
@@ -180,6 +193,8 @@ def _reconstruct(call: Call) -> npt.NDArray[np.float32]:
                 raise
             call.record.warnings.append(f"reconstructed on the CPU, because {call.compute.name} failed: {error}")
             return reconstruct_job(call.job, compute=cpu(_threads(call.options)))
+        finally:
+            release_freed_memory()  # the other half may need it
 
 
 def _check_plain(plain: npt.NDArray[np.float32], star: Path) -> None:

@@ -13,6 +13,7 @@ from extrecon.call.current import Call
 from extrecon.call.data_step import with_data
 from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.memory import require_room
 from extrecon.call.other_half import (
     AMPLITUDES,
     WHOLE_MAP,
@@ -26,10 +27,13 @@ from extrecon.call.randomness import seed_of
 from extrecon.call.safeguards import check_values, guard
 from extrecon.call.treatment import Wishes, declared_treatment, treat
 from extrecon.errors import RegularizerError
+from extrecon.fourier.compute import cpu
 from extrecon.maps import HalfMap
 from extrecon.reconstruction import data_of_job
 from extrecon.record import Record
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
+from extrecon.system.devices import free_device_memory
+from extrecon.system.json_text import text_of
 
 _AS_DECLARED = Wishes()
 
@@ -70,6 +74,8 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     if call.pixel_size_angstrom is None:
         raise RegularizerError("the pixel size is unknown: neither the STAR file nor the model file tells it.")
     half_map = HalfMap(plain, call.pixel_size_angstrom)
+    if call.compute.on_host:
+        require_room(call.regularizer_name, regularizer, half_map.box)
     if regularizer.uses_mask:
         with call.stage("mask"):
             mask, record.mask = find_mask(
@@ -103,17 +109,34 @@ def _with_safeguards(
     call: Call, half_map: HalfMap, choice: Choice, context: Context, fit_of: FitOf | None = None
 ) -> npt.NDArray[np.float32]:
     call.progress(f"regularize with {call.regularizer_name}", 0.0)
-    outcome = regularize_safely(
-        half_map,
-        choice.regularizer,
-        context,
-        choice.wishes,
-        shell_scale=call.options.flag("shell_scale"),
-        fsc_cutoff=call.options.flag("fsc_cutoff"),
-        seed=seed_of(call.job.stem.name),
-        record=call.record,
-        fit_of=fit_of,
-    )
+
+    def run() -> Regularized:
+        return regularize_safely(
+            half_map,
+            choice.regularizer,
+            replace(context, compute=call.compute),
+            choice.wishes,
+            shell_scale=call.options.flag("shell_scale"),
+            fsc_cutoff=call.options.flag("fsc_cutoff"),
+            seed=seed_of(call.job.stem.name),
+            record=call.record,
+            fit_of=fit_of,
+        )
+
+    told_before = list(call.record.warnings)
+    try:
+        outcome = run()
+    except RuntimeError as error:  # what torch raises when the device's memory is full
+        if call.compute.on_host or "out of memory" not in str(error):
+            raise
+        told = f"regularized on the CPU, because {call.compute.name} failed: {text_of(error)}"
+        call.record.warnings = [*told_before, told]
+        call.compute = cpu(call.compute.threads)
+        call.record.device = call.compute.name
+        outcome = None
+    if outcome is None:  # not in the handler: its traceback keeps what lies on the device
+        free_device_memory()
+        outcome = run()
     names, warnings = publishing.write_plugin_maps(call.job.stem, outcome.maps, call.write)
     call.record.maps += names
     call.record.warnings += warnings

@@ -17,9 +17,11 @@ from types import FrameType
 from typing import Any
 
 from extrecon.call.fallback import Aftermath
-from extrecon.call.limits import FIRST_STAGE, LOOK_SECONDS, Limits
+from extrecon.call.limits import FIRST_STAGE, LOOK_SECONDS, RECONSTRUCTING, Limits
 from extrecon.call.request import Request
+from extrecon.call.room import Room
 from extrecon.errors import ExtreconError
+from extrecon.system.devices import threads_of_a_call
 from extrecon.system.files import remove_temporary_files
 from extrecon.system.limits import require_memory
 from extrecon.system.memory import keep_freed_memory
@@ -88,7 +90,7 @@ class Supervisor:
         """Be the child: do the work, tell its code, and end."""
         forget_inherited_signals()
         die_with_parent()
-        reports = _Reports(writer)
+        reports = _Reports(writer, self.request)
         code = work(self.request, served_by=self.served_by, progress=reports.stage, aside=reports.aside)
         reports.tell(_LAST_WORD, code)
         os._exit(code)
@@ -171,11 +173,19 @@ class _Told:
 
 
 class _Reports:
-    """The child's end: a few bytes about what it is doing."""
+    """The child's end: a few bytes about what it is doing; and its turn, where memory is short.
 
-    def __init__(self, writer: int) -> None:
+    Parameters
+    ----------
+    writer : of the pipe to the parent
+    request : what is done
+    """
+
+    def __init__(self, writer: int, request: Request) -> None:
         self._writer = writer
+        self._request = request.absolute
         self._is_regularizing = False
+        self._room = Room(self._request.star.parent)
 
     def tell(self, kind: bytes, value: int | None = None) -> None:
         """Tell one thing; nobody may be there any more, or a plugin may have closed the pipe."""
@@ -183,19 +193,37 @@ class _Reports:
             os.write(self._writer, kind + (b"" if value is None else str(value).encode()) + b"\n")
 
     def stage(self, name: str, _fraction: float) -> None:
-        """Tell when the regularizer's time begins."""
-        if name == FIRST_STAGE and not self._is_regularizing:
+        """Wait for this half's turn; tell when the regularizer's time begins."""
+        if name == RECONSTRUCTING:
+            self._wait_for_room()
+        elif name == FIRST_STAGE and not self._is_regularizing:
             self._is_regularizing = True
+            self._wait_for_room()
             self.tell(_AT_WORK)
+        elif not self._is_regularizing:
+            self._room.leave()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Tell that what passes now is not the regularizer's time."""
+        """Let the other half work, and tell that what passes now is not the regularizer's time."""
         self.tell(_ASIDE)
+        self._room.leave()
         try:
             yield
         finally:
+            self._wait_for_room()
             self.tell(_BACK)
+
+    def _wait_for_room(self) -> None:
+        from extrecon.call.memory import plain_map_bytes_of, regularizing_bytes_of
+
+        star, options = self._request.star, self._request.options
+        if self._is_regularizing:
+            needed = regularizing_bytes_of(star, options.text("regularizer"))
+        else:
+            cores = len(os.sched_getaffinity(0))
+            needed = plain_map_bytes_of(star, threads_of_a_call(int(options.number("threads")), cores))
+        self._room.enter(needed)
 
 
 def _look_seconds(told: _Told) -> float:

@@ -22,7 +22,7 @@ from extrecon.cli.console import JsonOption, busy, console, print_json
 from extrecon.cli.finding import Finding, guarded, show
 from extrecon.errors import DaemonError, ExtreconError, UsageError
 from extrecon.relion.program import VARIABLE, is_open_mpi, relion_version
-from extrecon.system.devices import nvidia_driver_is_loaded
+from extrecon.system.devices import nvidia_driver_is_loaded, threads_of_a_call
 from extrecon.system.packages import is_installed
 
 # What may lack a package or be broken is imported by the check that needs it, so that it becomes that check's line.
@@ -76,7 +76,7 @@ def examine(folder: Path | None = None) -> Iterator[Finding]:
     yield from guarded("MPI", _mpi)
     yield from guarded("fork", _fork)
     yield from guarded("variable", _variable)
-    yield from guarded("options", _options)
+    yield from guarded("options", lambda: _options(folder))
     yield from guarded("disk", lambda: _space(folder))
     yield from guarded("daemon", _daemon)
     yield from guarded("runtime folder", _runtime_folder)
@@ -226,7 +226,7 @@ def export_line() -> str:
     return f"export {VARIABLE}={shlex.quote(hook)}"
 
 
-def _options() -> Iterator[Finding]:
+def _options(folder: Path | None) -> Iterator[Finding]:
     """Read the options as the hook itself will, those inside the variable included."""
     from extrecon.options import OPTIONS
     from extrecon.options.command_line import parse
@@ -248,6 +248,7 @@ def _options() -> Iterator[Finding]:
     advice = "; ".join(options.warnings)
     yield Finding("options", "note" if advice else "good", found, advice)
     yield from guarded("chosen", lambda: _chosen(options))
+    yield from guarded("memory", lambda: _room(options, folder or Path.cwd()))
 
 
 def _chosen(options: Any) -> Finding:
@@ -261,6 +262,17 @@ def _chosen(options: Any) -> Finding:
         return Finding("chosen", "bad", str(error), "`extrecon regularizers` lists what there is")
     when = {"local-search": "in local search", "always": "always", "never": "never"}[options.text("apply")]
     return Finding("chosen", "good", f"{name}, applied {when}")
+
+
+def _room(options: Any, place: Path) -> Finding:
+    """Compare the free memory with what both halves take at the box at hand."""
+    from extrecon.cli.memory import memory_finding
+    from extrecon.fourier.compute import available_cores
+
+    at_hand = disk.box_at_hand(place)
+    threads = threads_of_a_call(int(options.number("threads")), available_cores())
+    sizes = at_hand or (_EXAMPLE_BOX, _EXAMPLE_PADDING)
+    return memory_finding(*sizes, options.text("regularizer"), threads, is_example=at_hand is None)
 
 
 def _daemon() -> Finding:

@@ -19,6 +19,7 @@ from extrecon.daemon.turns import ASIDE, LONGEST_STAGE, PLAIN_MAP, REGULARIZER, 
 from extrecon.errors import RegularizerError
 from extrecon.record import record_path
 from extrecon.relion.names import parse_job_name
+from extrecon.system.devices import free_device_memory
 from extrecon.system.json_text import read_json_object
 
 TURN_SECONDS = 1800.0
@@ -86,7 +87,8 @@ class Report:
         self._place = place
         self._values: dict[str, Any] = request["options"]["values"]
         self._star = Path(request["working_directory"], request["star"])
-        self._work = Work.of_this_process(self._star, label_of(self._star), self._values, request["cores"])
+        self._work = Work.of_this_process(label_of(self._star), self._values, request["cores"])
+        self._work.memory_bytes = self._bytes_of(PLAIN_MAP)
         self._told_at = 0.0
 
     def stage(self, name: object, fraction: object) -> None:
@@ -105,8 +107,9 @@ class Report:
         self._told_at = now
         self._enter(name, fraction)
         if name == FIRST_STAGE and self._work.kind == PLAIN_MAP:
-            _free_device_memory()
+            free_device_memory()
             _tell(self._client, {"regularizing": False})
+            self._work.memory_bytes = self._bytes_of(REGULARIZER)
             self._enter("wait for the device", 0.0)
             self.take_turn(REGULARIZER)
             _tell(self._client, {"regularizing": True})
@@ -154,6 +157,14 @@ class Report:
         self._work.enter(stage, fraction)
         self._board.write(self._place, self._work)
 
+    def _bytes_of(self, kind: str) -> int:
+        """Return the peak of this process's memory until the plain map is made, or while it is regularized."""
+        from extrecon.call.memory import plain_map_bytes_of, regularizing_bytes_of
+
+        if kind == PLAIN_MAP:
+            return plain_map_bytes_of(self._star, self._work.threads)
+        return regularizing_bytes_of(self._star, str(self._values["regularizer"]))
+
     def _is_near_local_search(self) -> bool:
         """Tell whether the next iterations may be local: the order is at most one below."""
         if self._values["apply"] == "always":
@@ -181,10 +192,3 @@ def _text(told: object) -> str:
         return str(told)[:LONGEST_STAGE].encode(errors="replace").decode()
     except Exception:  # noqa: BLE001  a plugin's own type may raise whatever it likes
         return "unnamed"
-
-
-def _free_device_memory() -> None:
-    """Give back what torch keeps of a GPU's memory for later: another job is at work there meanwhile."""
-    torch: Any = sys.modules.get("torch")
-    if torch and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -13,21 +13,19 @@ import math
 import mmap
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from extrecon.system.devices import queue_of, threads_of_a_call
+from extrecon.system.memory import available_memory_bytes, resident_bytes
 from extrecon.system.processes import start_time
 
 PLACES = 64
 _PLACE_BYTES = 8192
 LONGEST_STAGE = 200
 """Characters, each of up to twelve bytes in JSON."""
-BYTES_PER_WEIGHT_BYTE = 10
-"""Peak memory of a reconstruction over the size of its weight file, rounded up from what was measured."""
 PLAIN_MAP, REGULARIZER = "plain map", "regularizer"
 WAITS, WORKS, ASIDE = "waits", "works", "aside"
 _LOCK_SECONDS = 0.1
@@ -42,6 +40,7 @@ class Work:
     pid, started : process, and its start time in clock ticks: numbers of processes are used again
     label : which call, for people
     queue : its device, see `extrecon.system.devices.queue_of`
+    memory_bytes : the peak of its process, as far as that is known beforehand
     kind : what it wants the device for: a plain map, or its regularizer
     state : waits for its turn, is at work, or stands aside and lets others work
     since : when it began to wait
@@ -53,7 +52,7 @@ class Work:
     label: str
     queue: str
     threads: int
-    memory_bytes: int
+    memory_bytes: int = 0
     kind: str = PLAIN_MAP
     state: str = WAITS
     since: float = field(default_factory=time.monotonic)
@@ -63,16 +62,20 @@ class Work:
     near_local_search: bool = False
 
     @classmethod
-    def of_this_process(cls, star: Path, label: str, values: Mapping[str, Any], cores: Sequence[int]) -> Work:
-        """Return the work of this process, for the call of ``star`` with these values of its options."""
+    def of_this_process(cls, label: str, values: Mapping[str, Any], cores: Sequence[int]) -> Work:
+        """Return the work of this process, for a call with these values of its options."""
         return cls(
             pid=os.getpid(),
             started=start_time(os.getpid()) or 0,
             label=label,
             queue=queue_of(str(values["device"])),
             threads=threads_of_a_call(int(values["threads"]), len(cores)),
-            memory_bytes=BYTES_PER_WEIGHT_BYTE * _size(star.with_name(f"{star.stem}_weight.mrc")),
         )
+
+    @property
+    def bytes_to_come(self) -> int:
+        """What it will take beyond what it has already."""
+        return max(0, self.memory_bytes - resident_bytes(self.pid))
 
     @property
     def has_begun(self) -> bool:
@@ -169,23 +172,24 @@ class Board:
                 fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
 
-def who_is_in_the_way(work: Work, others: Iterable[Work]) -> list[Work]:
+def who_is_in_the_way(work: Work, others: Sequence[Work]) -> list[Work]:
     """Return whom a call has to wait for before it may use its device; nobody if it may.
 
     Plain maps wait for plain maps, and regularizers for regularizers: RELION's calls for plain maps go on, however
     long somebody's regularizer takes. A GPU serves one of each kind at a time, because two would fight for its
     memory. CPU jobs may overlap: while one reads or writes, the other computes; but not so many that they only get
-    in each other's way, or run out of memory. Who came first goes first.
+    in each other's way. Who came first goes first. Where memory is short, everybody waits for everybody.
     """
     rivals = [other for other in others if (other.queue, other.kind) == (work.queue, work.kind)]
     at_work = [other for other in rivals if other.state == WORKS]
     first = [other for other in rivals if other.state == WAITS and other.since < work.since]
-    if first or work.queue != "cpu" or not at_work:
+    if first or (work.queue != "cpu" and at_work):
         return at_work + first
-    threads = work.threads + sum(other.threads for other in at_work)
-    wanted = work.memory_bytes + sum(other.memory_bytes for other in at_work)
-    fits = threads <= 2 * (os.cpu_count() or 1) and wanted <= _available_memory()
-    return [] if fits else at_work
+    if at_work and work.threads + sum(other.threads for other in at_work) > 2 * (os.cpu_count() or 1):
+        return at_work
+    busy = [other for other in others if other.state == WORKS]
+    to_come = work.bytes_to_come + sum(other.bytes_to_come for other in busy)
+    return busy if to_come > available_memory_bytes() else []
 
 
 def fraction_of(told: object) -> float:
@@ -195,18 +199,3 @@ def fraction_of(told: object) -> float:
     except Exception:  # noqa: BLE001  a plugin's own type may raise whatever it likes
         return 0.0
     return min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
-
-
-def _available_memory() -> int:
-    try:
-        told = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:  # no more files may be open: wait for others to end
-        return 0
-    return 1024 * int(told.partition("MemAvailable:")[2].split()[0])
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -24,6 +24,7 @@ from extrecon.system.devices import cuda_may_be_had
 from extrecon.system.packages import missing
 
 DEVICE_SLAB = 64
+CPU_SLAB_BYTES, DEVICE_SLAB_BYTES = 2**22, 2**28
 
 Array = Any
 """A NumPy array or a torch tensor, as the `Compute` in use has it."""
@@ -101,8 +102,13 @@ class Compute(ABC):
         """Invert `rfft`; frequencies that ``array`` lacks are 0."""
 
     @abstractmethod
-    def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
-        """Call ``work`` with slices that together cover ``range(length)``, in parallel where that helps."""
+    def over_slabs(self, work: Callable[[slice], None], length: int, *, row_bytes: int = 0) -> None:
+        """Call ``work`` with slices that together cover ``range(length)``, in parallel where that helps.
+
+        Parameters
+        ----------
+        row_bytes : what ``work`` holds for each index of a slice; slices are kept short where that is much
+        """
 
 
 class CpuCompute(Compute):
@@ -155,9 +161,9 @@ class CpuCompute(Compute):
     def irfft(self, array: Array, length: int, axis: int) -> Array:
         return scipy.fft.irfft(array, length, axis=axis)
 
-    def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
+    def over_slabs(self, work: Callable[[slice], None], length: int, *, row_bytes: int = 0) -> None:
         # Slabs of a few planes keep temporaries inside the cache; NumPy lets go of the GIL in each of them.
-        step = max(1, min(12, -(-length // self.threads)))
+        step = max(1, min(12, -(-length // self.threads), CPU_SLAB_BYTES // max(1, row_bytes)))
         slabs = [slice(start, min(start + step, length)) for start in range(0, length, step)]
         if self.threads == 1:
             for slab in slabs:
@@ -230,10 +236,11 @@ class TorchCompute(Compute):
     def irfft(self, array: Array, length: int, axis: int) -> Array:
         return self._torch.fft.irfft(array, length, dim=axis)
 
-    def over_slabs(self, work: Callable[[slice], None], length: int) -> None:
+    def over_slabs(self, work: Callable[[slice], None], length: int, *, row_bytes: int = 0) -> None:
         # Few and large, to fill the device, but bounded: temporaries are index arrays of eight bytes a point.
-        for start in range(0, length, DEVICE_SLAB):
-            work(slice(start, min(start + DEVICE_SLAB, length)))
+        step = max(1, min(DEVICE_SLAB, DEVICE_SLAB_BYTES // max(1, row_bytes)))
+        for start in range(0, length, step):
+            work(slice(start, min(start + step, length)))
 
 
 def available_cores() -> int:

@@ -3,10 +3,13 @@
 Pipe & Menon, Magn. Reson. Med. 41, 179 (1999); Matej & Lewitt, IEEE Trans. Nucl. Sci. 48, 1361 (2001).
 
 Sampling weights are real and symmetric through the origin, so their transform is real and symmetric too. Both
-sides keep one half only: a convolution costs half of what a pair of real transforms costs, in half the memory.
+sides keep one half only, and one array holds a whole convolution: it is transformed in place, some planes or rows
+at a time, whose real space is never all there at once.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,132 +29,185 @@ SINGLE_PRECISION_SPREAD = 100.0
 # The odd half of the footprint matters (above 1e-6 of the map) where the footprint steps by more at the rim.
 LOPSIDED_STEP = 0.005
 
+Planes = Callable[[slice], Array]
+"""Returns some planes of a half-complex array of the grid's shape."""
 
-def even_out(weight: Array, period: float, compute: Compute, iterations: int = ITERATIONS) -> Array:
+
+def even_out(
+    weight: Planes, shape: tuple[int, int, int], period: float, compute: Compute, iterations: int = ITERATIONS
+) -> Array:
     r"""Return weight · u, where u are the gridding weights that make (weight · u) ∗ blob as even as possible.
+
+    Memory: the result, and one complex array of as many numbers as it, at first in double precision.
 
     Parameters
     ----------
-    weight : (P, …, P // 2 + 1) half-complex float64 array in FFT order, symmetric through the origin, with zeros
-        where nothing counts; P odd; 2 or 3 dimensions; overwritten
+    weight : planes of a half-complex float64 array in FFT order, symmetric through the origin, with zeros where
+        nothing counts; each is asked for twice
+    shape : (P, P, P // 2 + 1) of that array, P odd; (1, P, P // 2 + 1) in two dimensions
     period : edge of the padded image, px; the blob's footprint in real space is tabulated against x / period
     compute : where to work
     iterations : rounds u ← u / max(1e-6, \|(weight · u) ∗ blob\|), starting from u = 1
 
     Returns
     -------
-    array like ``weight``, float32 or float64. The iteration is carried on this product: where the weight is 0, u is
-    not needed.
+    array of ``shape``, float32. The iteration is carried on this product: where the weight is 0, u is not needed.
+    Rounding it harms only its own neighbourhood, while what a transform rounds is felt everywhere.
     """
     xp = compute.xp
-    footprint = _Footprint(weight.shape[0], weight.ndim, period, compute)
-    fitted, precise = weight, True
-    for _ in range(iterations):
-        spread = _divide_by_convolution(fitted, footprint, compute, want_spread=precise)
-        if precise and spread < SINGLE_PRECISION_SPREAD:
-            fitted, precise = xp.astype(fitted, xp.float32), False
-            footprint.keep()
+    fitted = xp.empty(shape, dtype=xp.float32, device=compute.device)
+    convolution = BlobConvolution(shape, period, compute)
+    convolution.take(weight, precise=True)
+    source = weight
+    for left in reversed(range(iterations)):
+        convolution.run()
+        spread = _divide(source, convolution, fitted, take=left > 0 and not convolution.is_precise)
+        source = fitted.__getitem__
+        if left > 0 and convolution.is_precise:
+            convolution.take(source, precise=spread >= SINGLE_PRECISION_SPREAD)
     return fitted
 
 
-def _divide_by_convolution(fitted: Array, footprint: _Footprint, compute: Compute, *, want_spread: bool) -> float:
-    """Divide ``fitted`` in place by its convolution with the blob; return largest / smallest divisor."""
-    xp = compute.xp
-    modulus = _convolution_modulus(fitted, footprint, compute)
+def _divide(source: Planes, convolution: BlobConvolution, fitted: Array, *, take: bool) -> float:
+    """Put the source over its convolution into ``fitted``; return largest / smallest divisor where it is precise.
+
+    Parameters
+    ----------
+    take : have the convolution take each plane as it is made
+    """
+    xp = convolution.compute.xp
     extremes: list[tuple[float, float]] = []
 
-    def divide(slab: slice) -> None:
-        divisor = xp.clip(xp.abs(modulus[slab]), SMALLEST_FOOTPRINT, None)
-        if want_spread:
-            counted = divisor[fitted[slab] > 0]
+    def divide(planes: slice) -> None:
+        divisor = xp.clip(convolution.modulus(planes), SMALLEST_FOOTPRINT, None)
+        values = source(planes)
+        if convolution.is_precise:
+            counted = divisor[values > 0]
             if counted.shape[0]:
                 extremes.append((float(xp.min(counted)), float(xp.max(counted))))
-        fitted[slab] /= divisor
+        fitted[planes] = values / divisor
+        if take:
+            convolution.take_planes(planes, fitted[planes])
 
-    compute.over_slabs(divide, fitted.shape[0])
+    convolution.over_planes(divide)
     if not extremes:
         return 1.0
     return max(high for _, high in extremes) / min(low for low, _ in extremes)
 
 
-def _convolution_modulus(array: Array, footprint: _Footprint, compute: Compute) -> Array:
-    """Return |array ∗ blob| for a real, symmetric, half-stored array (periodic, as on RELION's own window)."""
-    size, last = array.shape[0], array.ndim - 1
-    others = tuple(range(last))
-    # Nested calls and the early del keep no more than two arrays of a stage alive.
-    real_space = compute.irfftn(compute.rfftn(array, axes=others), shape=(size,), axes=(last,))
-    odd = footprint.times_odd_half(real_space) if footprint.is_lopsided else None
-    spectrum = compute.rfftn(footprint.multiply_by_even_half(real_space), axes=(last,))
-    del real_space
-    modulus = compute.irfftn(spectrum, shape=(size,) * last, axes=others)
-    if odd is not None:
-        # The transform of an odd real array is odd and imaginary: i times it is half-stored like an even one.
-        spectrum = 1j * compute.rfftn(odd, axes=(last,))
-        modulus = compute.xp.hypot(modulus, compute.irfftn(spectrum, shape=(size,) * last, axes=others))
-    return modulus
+class BlobConvolution:
+    """The modulus of a real, symmetric, half-stored array's convolution with the blob, periodic as RELION's window.
+
+    The array (z, y, x ≥ 0) becomes (z, ky ≥ 0, x ≥ 0) when it is taken, and that is all that is kept. With x
+    transformed as well it is real, so that ky ≥ 0 suffices.
+
+    Parameters
+    ----------
+    shape, period, compute : as `even_out` takes them
+
+    Attributes
+    ----------
+    is_precise : whether transforms are in double precision
+    """
+
+    def __init__(self, shape: tuple[int, int, int], period: float, compute: Compute) -> None:
+        self.compute = compute
+        self.is_precise = True
+        self._planes, self._size, self._half = shape
+        self._footprint = _Footprint(self._planes, self._size, period, compute)
+        self._spectra: list[Array] = []
+
+    def take(self, source: Planes, *, precise: bool) -> None:
+        """Begin with an array, given by its planes."""
+        self.is_precise = precise
+        xp = self.compute.xp
+        shape, dtype = (self._planes, self._half, self._half), xp.complex128 if precise else xp.complex64
+        self._spectra.clear()  # before there are others
+        for _ in range(1 + self._footprint.is_lopsided):
+            self._spectra.append(xp.empty(shape, dtype=dtype, device=self.compute.device))
+        self.over_planes(lambda planes: self.take_planes(planes, source(planes)))
+
+    def take_planes(self, planes: slice, values: Array) -> None:
+        """Take some planes (z, y, x ≥ 0) of an array."""
+        xp = self.compute.xp
+        values = xp.astype(values, xp.float64 if self.is_precise else xp.float32, copy=False)
+        self._spectra[0][planes] = self.compute.rfft(values, self._size, 1)
+
+    def run(self) -> None:
+        """Convolve what was taken."""
+        compute, footprint, even = self.compute, self._footprint, self._spectra[0]
+
+        def part(rows: slice) -> None:
+            columns = compute.fft(even[:, rows], self._planes, 0)
+            real_space = compute.irfft(columns, self._size, -1)
+            if footprint.is_lopsided:
+                # An odd real array's transform is odd and imaginary: i times it is half-stored like an even one.
+                odd = compute.rfft(real_space * footprint.odd(rows), self._size, -1)
+                self._spectra[1][:, rows] = compute.ifft(1j * odd, self._planes, 0)
+            footprint.multiply_by_even_half(real_space, rows)
+            even[:, rows] = compute.ifft(compute.rfft(real_space, self._size, -1), self._planes, 0)
+
+        compute.over_slabs(part, self._half, row_bytes=self._row_bytes(self._planes))
+
+    def modulus(self, planes: slice) -> Array:
+        """Return planes (z, y, x ≥ 0) of the result."""
+        xp = self.compute.xp
+        parts = [self.compute.irfft(spectrum[planes], self._size, 1) for spectrum in self._spectra]
+        return xp.abs(parts[0]) if len(parts) == 1 else xp.hypot(*parts)
+
+    def over_planes(self, work: Callable[[slice], None]) -> None:
+        """Call ``work`` with some planes at a time."""
+        self.compute.over_slabs(work, self._planes, row_bytes=self._row_bytes(self._size))
+
+    def _row_bytes(self, points: int) -> int:
+        return points * self._half * (16 if self.is_precise else 8)
 
 
 class _Footprint:
-    """The blob's transform on the real-space grid that `_convolution_modulus` works on.
+    """The blob's transform on the real-space grid that `BlobConvolution` works on, (z, y ≥ 0, x).
 
     RELION counts index ``size // 2`` as the negative coordinate −(size // 2 + 1), so its footprint is not quite
     symmetric. Its odd half makes the convolution complex and enters the modulus in quadrature: it is left out
     where it is too small to matter, as in all but small boxes.
     """
 
-    def __init__(self, size: int, dimensions: int, period: float, compute: Compute) -> None:
+    def __init__(self, planes: int, size: int, period: float, compute: Compute) -> None:
         index = np.arange(size)
         numbered = np.where(index < size // 2, index, index - size)
         half = size // 2 + 1
-        self._compute = compute
-        self._shape = (size,) * (dimensions - 2) + (half, size)
         along, opposite = (compute.to_device(c) for c in (numbered, numbered[-index % size]))
         # Transforming the last axis backwards and the others forwards mirrors the others.
-        point = [opposite] * (dimensions - 2) + [opposite[:half], along]
-        mirrored_point = [along] * (dimensions - 2) + [along[:half], opposite]
-        self._sides = (point, mirrored_point)
-        self._table = compute.to_device(_half_by_squared_radius(dimensions * int(numbered.min()) ** 2, period))
-        self._kept: Array | None = None
+        self._sides = (
+            [opposite[:planes], opposite[:half], along],
+            [along[:planes], along[:half], opposite],
+        )
+        self._compute = compute
+        # Beyond this index an axis holds in reverse what it holds from index 1 on, the rim apart.
+        self._told = half + 1
+        self._table = compute.to_device(_half_by_squared_radius(3 * int(numbered.min()) ** 2, period))
         at_rim = kaiser_bessel_footprint(np.minimum(np.array([half - 1, half]) / period, TABLE_END))
         self.is_lopsided = bool(at_rim[0] - at_rim[1] > LOPSIDED_STEP)
 
-    def multiply_by_even_half(self, real_space: Array) -> Array:
-        """Multiply in place: by float64 numbers computed on the way, or by float32 ones once kept."""
+    def multiply_by_even_half(self, real_space: Array, rows: slice) -> None:
+        """Multiply some rows in place."""
+        xp, told = self._compute.xp, self._told
+        first, second = (self._half_at([z[:told], y[rows], x[:told]]) for z, y, x in self._sides)
+        even = xp.astype(first + second, real_space.dtype, copy=False)
+        mirrored = xp.flip(even[..., 1 : told - 2], axis=-1)
+        real_space[:told, :, :told] *= even
+        real_space[:told, :, told:] *= mirrored
+        if real_space.shape[0] > 1:
+            real_space[told:, :, :told] *= xp.flip(even[1 : told - 2], axis=0)
+            real_space[told:, :, told:] *= xp.flip(mirrored[1 : told - 2], axis=0)
 
-        def part(slab: slice) -> None:
-            real_space[slab] *= self._even(slab) if self._kept is None else self._kept[slab]
+    def odd(self, rows: slice) -> Array:
+        """Return some rows of the odd half."""
+        first, second = (self._half_at([z, y[rows], x]) for z, y, x in self._sides)
+        return first - second
 
-        self._compute.over_slabs(part, real_space.shape[0])
-        return real_space
-
-    def times_odd_half(self, real_space: Array) -> Array:
-        """Return the product with the odd half."""
-        product = self._compute.zeros_like(real_space, self._shape)
-
-        def part(slab: slice) -> None:
-            first, second = self._sides_of(slab)
-            product[slab] = real_space[slab] * (first - second)
-
-        self._compute.over_slabs(part, product.shape[0])
-        return product
-
-    def keep(self) -> None:
-        """Hold the even half in memory as float32 from now on."""
-        kept = self._compute.zeros_like(self._compute.xp.astype(self._table, self._compute.xp.float32), self._shape)
-
-        def fill(slab: slice) -> None:
-            kept[slab] = self._even(slab)
-
-        self._compute.over_slabs(fill, self._shape[0])
-        self._kept = kept
-
-    def _even(self, slab: slice) -> Array:
-        first, second = self._sides_of(slab)
-        return first + second
-
-    def _sides_of(self, slab: slice) -> list[Array]:
-        """Return half of the footprint at each point, and half of it at the point opposite."""
-        return [self._table[squared_radius([axes[0][slab], *axes[1:]])] for axes in self._sides]
+    def _half_at(self, axes: list[Array]) -> Array:
+        """Return half of the footprint at each point of a grid."""
+        return self._table[squared_radius(axes)]
 
 
 def _half_by_squared_radius(largest: int, period: float) -> npt.NDArray[np.float64]:

@@ -114,10 +114,23 @@ def gaussian_low_pass(
 def widened(core: npt.NDArray[np.bool_], extension_px: float, edge_px: float) -> npt.NDArray[np.float32]:
     """Return the core filled, extended and with a soft edge; 0 outside the inscribed sphere, (n, n, n)."""
     filled = scipy.ndimage.binary_fill_holes(core)
-    outside = scipy.ndimage.distance_transform_edt(~filled).astype(np.float32)
-    mask = _raised_cosine(outside - extension_px, edge_px)
+    mask = _raised_cosine(distance_px(~filled) - extension_px, edge_px)
     n = len(core)
     return np.where(radius_px(n) <= 0.5 * n, mask, np.float32(0.0))
+
+
+def distance_px(outside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Return each voxel's distance from the nearest one that is not outside, px, (n, n, n).
+
+    From the places that SciPy finds, plane by plane: its own distances take 48 bytes a voxel on the way.
+    """
+    nearest = scipy.ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True)
+    distance = np.empty(outside.shape, np.float32)
+    _, rows, columns = np.ogrid[:1, : outside.shape[1], : outside.shape[2]]
+    for z, plane in enumerate(distance):
+        away = nearest[0, z] - z, nearest[1, z] - rows[0], nearest[2, z] - columns[0]
+        plane[:] = np.sqrt(sum(np.square(a, dtype=np.int64) for a in away))
+    return distance
 
 
 def solvent_voxels(distance: FloatArray, limit: float, n: int) -> npt.NDArray[np.bool_]:

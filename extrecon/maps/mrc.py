@@ -149,7 +149,7 @@ def _cubic(path: Path) -> _File:
 
 
 def _read(path: Path, *, lenient: bool) -> _File:
-    _check_regular(path)
+    check_regular(path)
     notes: tuple[str, ...] = ()
     try:
         data, header = _strictly(path)
@@ -171,7 +171,7 @@ def _read(path: Path, *, lenient: bool) -> _File:
     return _File(values, header, start, notes)
 
 
-def _check_regular(path: Path) -> None:
+def check_regular(path: Path) -> None:
     """Refuse what cannot be read at once: to open a pipe would wait for its writer for ever."""
     if path.is_dir():
         raise MapError(f"{path}: is a folder; an MRC file is needed.")

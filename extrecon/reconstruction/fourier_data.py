@@ -39,17 +39,28 @@ class FourierData:
         to the map mixes just these points. 1 / (p³ W) is the power of the noise there.
         """
         n, padding = self.geometry.original_size, self.geometry.padding_factor
-        padded = self.accumulators.weight()
-        size = padded.shape[0]
-        half, mirrored = _triangle(np.arange(n // 2 + 1), padding, padded.shape[-1], wraps=False)
-        weight = _along_last(padded, half)
-        if mirrored:
-            weight[..., 0] += sum(share * _friedel(padded[..., column]) for column, share in mirrored)
-        del padded
+        size, _, columns = self.geometry.accumulator_shape
+        half, mirrored = _triangle(np.arange(n // 2 + 1), padding, columns, wraps=False)
         full, _ = _triangle(full_axis(n), padding, size, wraps=True)
-        for axis in (0, 1):
-            weight = np.moveaxis(_along_last(np.moveaxis(weight, axis, -1), full), -1, axis)
-        return np.ascontiguousarray(weight)
+        thick = np.empty((size, n, n // 2 + 1), np.float32)
+        opposite = np.zeros((size, size), np.float32)
+
+        def along_y_and_x(planes: slice) -> None:
+            for index, plane in enumerate(self.accumulators.weight(planes), planes.start):
+                thick[index] = full @ (half @ plane.T).T
+                for column, share in mirrored:
+                    opposite[index] += share * plane[:, column]
+
+        def along_z(rows: slice) -> None:
+            taken = thick[:, rows]
+            weight[:, rows] = (full @ taken.reshape(size, -1)).reshape(n, *taken.shape[1:])
+
+        cpu().over_slabs(along_y_and_x, size, row_bytes=4 * size * columns)
+        weight = np.empty((n, n, n // 2 + 1), np.float32)
+        cpu().over_slabs(along_z, n, row_bytes=4 * size * (n // 2 + 1))
+        # What lies at negative columns, by the points opposite.
+        weight[..., 0] += full @ (full @ _friedel(opposite).T).T
+        return weight
 
     def noise_power(self) -> npt.NDArray[np.float64]:
         """Return the noise's mean power per point of each shell, (n // 2 + 1,), in the unit of ``tau2``.
@@ -84,14 +95,6 @@ def _triangle(
     rows, at, values = zip(*entries, strict=True)
     matrix = scipy.sparse.csr_array((np.asarray(values, np.float32), (rows, at)), shape=(frequencies.size, columns))
     return matrix, mirrored
-
-
-def _along_last(array: npt.NDArray[np.float32], matrix: scipy.sparse.csr_array) -> npt.NDArray[np.float32]:
-    """Return ``matrix`` applied to the last axis, plane by plane of the first."""
-    out = np.empty((*array.shape[:-1], matrix.shape[0]), np.float32)
-    for plane, values in zip(out, array, strict=True):
-        plane[:] = (matrix @ values.T).T
-    return out
 
 
 def _friedel(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from extrecon.errors import InputError
 from extrecon.fourier.compute import Array, Compute
-from extrecon.fourier.grids import full_axis, round_half_up, squared_radius, window_full_axis, window_half_axis
+from extrecon.fourier.grids import full_axis, round_half_up, squared_radius
 
 LARGEST_PADDING = 100
 
@@ -59,6 +60,11 @@ class Geometry:
         return 2 * (self.radius + 1) + 1
 
     @property
+    def window_shape(self) -> tuple[int, int, int]:
+        """Shape of the half-complex window, (P, P, P // 2 + 1); (1, P, P // 2 + 1) in 2D."""
+        return (self.window if self.dimensions == 3 else 1, self.window, self.window // 2 + 1)
+
+    @property
     def padded_size(self) -> int:
         """Edge of RELION's accumulators."""
         return round_half_up(self.padding_factor * self.original_size)
@@ -75,39 +81,85 @@ class Geometry:
         return float(self.padding_factor**self.dimensions)
 
 
-class Accumulators(Protocol):
-    """What a reconstruction reads: three half-complex arrays of `Geometry.accumulator_shape`, in FFT order."""
+EVERY_PLANE = slice(None)
 
-    def weight(self) -> npt.NDArray[np.float32]:
+
+class Accumulators(Protocol):
+    """What a reconstruction reads: three half-complex arrays of `Geometry.accumulator_shape`, in FFT order.
+
+    Each is read as a whole, or a few planes of its first axis at a time.
+    """
+
+    def weight(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
         """Return the sum of the CTF² (and noise) weights."""
 
-    def data_real(self) -> npt.NDArray[np.float32]:
+    def data_real(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
         """Return the real part of the weighted sum of the images."""
 
-    def data_imag(self) -> npt.NDArray[np.float32]:
+    def data_imag(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
         """Return its imaginary part."""
 
 
-def window(array: npt.NDArray[np.float32], geometry: Geometry, compute: Compute) -> Array:
-    """Lay an accumulator on the window's (P, …, P // 2 + 1) points, zero at and beyond R on each axis."""
-    if array.shape != geometry.accumulator_shape:
-        found, wanted = ("×".join(map(str, shape)) for shape in (array.shape, geometry.accumulator_shape))
-        raise InputError(
-            f"An accumulator is {found} points, but an image of {geometry.original_size} px with padding "
-            f"{geometry.padding_factor:g} has {wanted}."
-        )
-    radius, size, last = geometry.radius, geometry.window, geometry.dimensions - 1
-    windowed = window_half_axis(compute.to_device(array), last, radius, size // 2 + 1, compute)
-    for axis in range(last):
-        windowed = window_full_axis(windowed, axis, radius, size, compute)
-    return windowed
+Read = Callable[[slice], npt.NDArray[np.float32]]
+"""One of the methods of `Accumulators`."""
+
+
+def window(read: Read, geometry: Geometry, planes: slice, compute: Compute) -> Array:
+    """Lay an accumulator on planes of the window, zero at and beyond R on each axis: (planes, P, P // 2 + 1).
+
+    Parameters
+    ----------
+    planes : of the window's `Geometry.window_shape`
+    """
+    size, radius, padded = geometry.window, geometry.radius, geometry.padded_size
+    laid = np.zeros((planes.stop - planes.start, *geometry.window_shape[1:]), np.float32)
+
+    def lay(first: int, stop: int, there: int) -> None:
+        """Lay planes ``first`` to ``stop`` of the window, which are ``there`` and those that follow in the file."""
+        begin, end = max(first, planes.start), min(stop, planes.stop)
+        if begin >= end:
+            return
+        values = _read(read, slice(begin - first + there, end - first + there), geometry)
+        here = laid[begin - planes.start : end - planes.start]
+        here[:, :radius, :radius] = values[:, :radius, :radius]
+        here[:, size - radius + 1 :, :radius] = values[:, padded - radius + 1 :, :radius]
+
+    lay(0, min(radius, geometry.window_shape[0]), 0)
+    if geometry.dimensions == 3:
+        lay(size - radius + 1, size, padded - radius + 1)
+    return compute.to_device(laid)
+
+
+def _read(read: Read, planes: slice, geometry: Geometry) -> npt.NDArray[np.float32]:
+    """Return planes of an accumulator; an image is one plane."""
+    if geometry.dimensions == 2:
+        values, wanted = read(EVERY_PLANE)[None], (1, *geometry.accumulator_shape)
+    else:
+        values, wanted = read(planes), (planes.stop - planes.start, *geometry.accumulator_shape[1:])
+    if values.shape != wanted:
+        raise _another_size(read(EVERY_PLANE).shape, geometry)
+    return values
+
+
+def _another_size(found: tuple[int, ...], geometry: Geometry) -> InputError:
+    ours, wanted = ("×".join(map(str, shape)) for shape in (found, geometry.accumulator_shape))
+    return InputError(
+        f"An accumulator is {ours} points, but an image of {geometry.original_size} px with padding "
+        f"{geometry.padding_factor:g} has {wanted}."
+    )
+
+
+def over_window(work: Callable[[slice], None], geometry: Geometry, compute: Compute) -> None:
+    """Call ``work`` with some planes of the window at a time."""
+    planes, size, half = geometry.window_shape
+    compute.over_slabs(work, planes, row_bytes=size * half * 8)
 
 
 def frequencies(geometry: Geometry, compute: Compute) -> list[Array]:
     """Return the integer frequencies of the window's axes; the last is halved."""
-    size = geometry.window
+    planes, size, half = geometry.window_shape
     full = compute.to_device(full_axis(size))
-    return [full] * (geometry.dimensions - 1) + [full[: size // 2 + 1]]
+    return [full[:planes], full, full[:half]]
 
 
 def slab_of_squares(axes: list[Array], slab: slice) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,7 @@ from extrecon.reconstruction.grid import (
     Accumulators,
     Geometry,
     frequencies,
+    over_window,
     shell_of_square,
     slab_of_squares,
     window,
@@ -20,35 +23,33 @@ SMALLEST_WEIGHT = 1e-20
 LARGEST_MAP_TERM = 1e280
 
 
-def weight_with_map_term(
+def weights_with_map_term(
     accumulators: Accumulators,
     tau2: npt.NDArray[np.float64] | None,
     tau2_fudge: float,
     geometry: Geometry,
     compute: Compute,
-) -> Array:
-    """Return the window of the weights with the MAP term added, float64, 0 at and beyond R."""
+) -> Callable[[slice], Array]:
+    """Return what reads planes of the window's weights and adds the MAP term; float64, 0 at and beyond R."""
     xp = compute.xp
-    # Where the sum falls steeply, gridding feels the last digits of the large weights in the small ones.
-    weight = xp.astype(window(accumulators.weight(), geometry, compute), xp.float64)
     axes = frequencies(geometry, compute)
     term = None if tau2 is None else map_term(tau2, tau2_fudge, geometry)
     some_shell_is_empty = term is not None and bool((term < 0).any())
     term_on_device = None if term is None else compute.to_device(term)
 
-    def prepare(slab: slice) -> None:
+    def planes_of(slab: slice) -> Array:
+        # Where the sum falls steeply, gridding feels the last digits of the large weights in the small ones.
+        weight = xp.astype(window(accumulators.weight, geometry, slab, compute), xp.float64)
         k2 = slab_of_squares(axes, slab)
-        here = weight[slab]
         if term_on_device is not None:
             added = term_on_device[xp.clip(k2, None, geometry.radius**2 - 1)]
             if some_shell_is_empty:
-                held = 1.0 / (0.001 * xp.clip(here, SMALLEST_WEIGHT, None))
-                added = xp.where(added < 0, xp.where(here > SMALLEST_WEIGHT, held, 0.0), added)
-            here = here + added
-        weight[slab] = xp.where(k2 < geometry.radius**2, here, 0.0)
+                held = 1.0 / (0.001 * xp.clip(weight, SMALLEST_WEIGHT, None))
+                added = xp.where(added < 0, xp.where(weight > SMALLEST_WEIGHT, held, 0.0), added)
+            weight = weight + added
+        return xp.where(k2 < geometry.radius**2, weight, 0.0)
 
-    compute.over_slabs(prepare, weight.shape[0])
-    return weight
+    return planes_of
 
 
 def map_term(tau2: npt.NDArray[np.float64], tau2_fudge: float, geometry: Geometry) -> npt.NDArray[np.float64]:
@@ -88,7 +89,6 @@ def map_damping(
     0 to 1; 0 beyond what the images reach
     """
     xp = compute.xp
-    weight = window(accumulators.weight(), geometry, compute)
     axes = frequencies(geometry, compute)
     term = compute.to_device(np.maximum(map_term(tau2, tau2_fudge, geometry), 0.0))
     shell_at = compute.to_device(shell_of_square(geometry, offset=0.5))
@@ -96,15 +96,16 @@ def map_damping(
     sums: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]] = []
 
     def add_up(slab: slice) -> None:
+        weight = window(accumulators.weight, geometry, slab, compute)
         k2 = slab_of_squares(axes, slab)
-        counted = (k2 < geometry.radius**2) & (weight[slab] > 0)
-        here = xp.astype(weight[slab][counted], xp.float64)
+        counted = (k2 < geometry.radius**2) & (weight > 0)
+        here = xp.astype(weight[counted], xp.float64)
         shell = shell_at[k2[counted]]
         kept = xp.bincount(shell, weights=here / (here + term[k2[counted]]), minlength=shells)
         found = xp.bincount(shell, minlength=shells)
         sums.append((compute.to_numpy(kept)[:shells], compute.to_numpy(found)[:shells]))
 
-    compute.over_slabs(add_up, weight.shape[0])
+    over_window(add_up, geometry, compute)
     total = np.sum([kept for kept, _ in sums], axis=0)
     count = np.sum([found for _, found in sums], axis=0)
     damping: npt.NDArray[np.float64] = np.divide(total, count, out=np.zeros(shells), where=count > 0)

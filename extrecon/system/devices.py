@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 from extrecon.system.packages import is_installed
 
@@ -25,6 +27,13 @@ def queue_of(device: str) -> str:
     if device == "auto":
         return "cuda:0" if cuda_may_be_had() else "cpu"
     return "cuda:0" if device == "cuda" else device
+
+
+def free_device_memory() -> None:
+    """Give back what torch keeps of a GPU's memory for later: others are at work there meanwhile."""
+    torch: Any = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def threads_of_a_call(asked: int, cores: int) -> int:

@@ -393,7 +393,7 @@ def test_a_device_that_runs_out_of_memory_means_the_cpu_and_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class FullDevice(TorchCompute):
-        def rfftn(self, array: Any, axes: tuple[int, ...]) -> Any:
+        def rfft(self, array: Any, length: int, axis: int) -> Any:
             raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr("extrecon.call.pipeline.compute_for", lambda device, threads: FullDevice("cpu"))
@@ -403,6 +403,21 @@ def test_a_device_that_runs_out_of_memory_means_the_cpu_and_a_warning(
     assert "reconstructed on the CPU, because cpu failed: CUDA out of memory" in said[1]
     monkeypatch.undo()
     assert np.array_equal(read_map(files.result).density, plain_of(files, tmp_path))
+
+
+@pytest.mark.parametrize(("text", "outcome"), [("CUDA out of memory", "regularized"), ("a bug", "fallback")])
+def test_a_device_too_full_for_a_regularizer_means_the_cpu_and_a_warning(
+    text: str, outcome: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extrecon.call.pipeline.compute_for", lambda device, threads: TorchCompute("cpu"))
+    files = write_job(tmp_path / "job")
+    do = f"if not c.compute.on_host: raise RuntimeError('{text}')\nr = R(smooth(d))"
+    record, said = run(files, f"do={do}", regularizer="does")
+    assert record.outcome == outcome
+    if outcome == "regularized":
+        assert "regularized on the CPU, because cpu failed: CUDA out of memory" in said[1]
+        assert record.device is not None
+        assert record.device.startswith("cpu, ")
 
 
 def test_a_missing_output_folder_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from extrecon.cli import disk, doctor
+from extrecon.cli import disk, doctor, memory
 from extrecon.cli.finding import Finding
 from tests.cli.test_commands import PROGRAM, extrecon
 from tests.daemon.conftest import Daemon, daemon  # noqa: F401  a fixture
@@ -132,6 +132,27 @@ def test_too_little_space_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_job(tmp_path)
     monkeypatch.setattr(disk, "free_bytes", lambda _: free)
     assert doctor._space(tmp_path).state == state
+
+
+@pytest.mark.parametrize(
+    ("available_gb", "state", "told"),
+    [
+        (30, "good", "both halves at once"),
+        (15, "note", "one half waits for the other"),
+        (9, "bad", "RELION would get plain maps"),
+        (3, "bad", "the system would end the call"),
+    ],
+)
+def test_the_memory_is_compared_with_what_the_halves_take(
+    available_gb: int, state: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "available_memory_bytes", lambda: available_gb * 10**9)
+    found = memory.memory_finding(512, 2.0, "two-half", threads=2, is_example=False)
+    assert (found.state, told in found.found + found.advice) == (state, True)
+    assert "6.7 GB for the half-map, 12.7 GB for two-half" in found.found
+    example = memory.memory_finding(512, 2.0, "two-half", threads=2, is_example=True)
+    assert "(an example: no refinement here)" in example.found
+    assert example.state == ("good" if state == "good" else "note")
 
 
 def test_forks_on_infiniband_are_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a runner tells of its work before any is done: which call, device, how many threads, how much memory."""
+"""What a runner tells of its work before any is done: which call, device, how many threads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from extrecon.daemon.job import Job
 from extrecon.daemon.runner import label_of
-from extrecon.daemon.turns import BYTES_PER_WEIGHT_BYTE, Work
+from extrecon.daemon.turns import Work
 
 STAR = "run_it005_half2_class001_external_reconstruct.star"
 
 
-def work_of(folder: Path, values: Mapping[str, Any] | None = None, cores: int = 4) -> Work:
+def work_of(values: Mapping[str, Any] | None = None, cores: int = 4) -> Work:
     told = {"device": "cpu", "threads": 0} | dict(values or {})
-    return Work.of_this_process(folder / STAR, "call", told, list(range(cores)))
+    return Work.of_this_process("call", told, list(range(cores)))
 
 
 def request(folder: Path, star: str = STAR) -> dict[str, Any]:
@@ -36,23 +36,15 @@ def test_a_relative_star_file_lies_in_the_callers_folder(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("device", "queue"), [("cpu", "cpu"), ("cuda", "cuda:0"), ("cuda:0", "cuda:0"), ("cuda:3", "cuda:3")]
 )
-def test_work_queues_for_its_device(device: str, queue: str, tmp_path: Path) -> None:
-    assert work_of(tmp_path, {"device": device}).queue == queue
+def test_work_queues_for_its_device(device: str, queue: str) -> None:
+    assert work_of({"device": device}).queue == queue
 
 
-def test_threads_come_from_the_options_or_the_callers_cores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_come_from_the_options_or_the_callers_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert work_of(tmp_path, {"threads": 3}).threads == 3
-    assert work_of(tmp_path, cores=8).threads == 4  # of all, half: RELION calls for both half-maps at once
-    assert work_of(tmp_path, cores=2).threads == 2  # those that a rank was bound to
-
-
-def test_memory_follows_from_the_weights(tmp_path: Path) -> None:
-    assert work_of(tmp_path).memory_bytes == 0  # they are not there yet
-    (tmp_path / STAR.replace(".star", "_weight.mrc")).write_bytes(bytes(100))
-    assert work_of(tmp_path).memory_bytes == 100 * BYTES_PER_WEIGHT_BYTE
+    assert work_of({"threads": 3}).threads == 3
+    assert work_of(cores=8).threads == 4  # of all, half: RELION calls for both half-maps at once
+    assert work_of(cores=2).threads == 2  # those that a rank was bound to
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def handed_over(files: JobFiles, regularizer: str, **values: Any) -> Channel:
 
 def work_of(number: int, **how: Any) -> Work:
     """Return the work of one of several runners, which all have this process's number."""
-    mine = Work.of_this_process(Path("x.star"), f"call {number}", {"device": "cpu", "threads": 1}, [0])
+    mine = Work.of_this_process(f"call {number}", {"device": "cpu", "threads": 1}, [0])
     return replace(mine, since=float(number), **how)
 
 
@@ -329,7 +329,8 @@ def test_eight_classes_at_once_wait_for_one_another_and_for_memory(monkeypatch: 
     board, jobs = Board(), [work_of(number, threads=4, memory_bytes=10) for number in range(8)]
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     available = 25
-    monkeypatch.setattr(turns, "_available_memory", lambda: available)
+    monkeypatch.setattr(turns, "available_memory_bytes", lambda: available)
+    monkeypatch.setattr(turns, "resident_bytes", lambda pid: 0)
 
     def started() -> int:
         for place, job in enumerate(jobs):

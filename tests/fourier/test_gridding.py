@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy.integrate import quad
 from scipy.special import i0
 
 from extrecon.fourier import gridding
 from extrecon.fourier.compute import cpu
-from extrecon.fourier.grids import crop_around_origin, full_axis, round_half_up, window_full_axis
+from extrecon.fourier.grids import (
+    crop_around_origin,
+    full_axis,
+    round_half_up,
+    squared_radius,
+    window_full_axis,
+)
 
 
 @pytest.mark.parametrize("position", [0.0, 0.05, 0.2, 0.35, 0.5])
@@ -25,18 +32,45 @@ def test_the_footprint_is_the_blobs_transform(position: float) -> None:
     assert gridding.kaiser_bessel_footprint(np.array([position]))[0] == pytest.approx(expected, rel=1e-6)
 
 
+def some_weight(size: int, reach: int) -> npt.NDArray[np.float64]:
+    """Return half-stored weights that fall steeply, symmetric through the origin, 0 at and beyond a radius."""
+    squares = squared_radius([full_axis(size), full_axis(size), np.arange(size // 2 + 1)])
+    return np.where(squares < reach**2, 1.0 + 50.0 * np.exp(-squares / 40.0), 0.0)
+
+
+def convolution_modulus(half_stored: npt.NDArray[np.float64], period: float) -> npt.NDArray[np.float64]:
+    """Return |array ∗ blob| by whole complex transforms, in RELION's numbering: size // 2 is negative."""
+    size, half = half_stored.shape[1], half_stored.shape[2]
+    whole = np.empty((*half_stored.shape[:2], size))
+    whole[..., :half] = half_stored
+    whole[..., half:] = np.roll(np.flip(half_stored[..., 1:], axis=(0, 1, 2)), 1, axis=(0, 1))
+    index = np.arange(size)
+    number = np.where(index < size // 2, index, index - size)
+    distance = np.sqrt(squared_radius([number] * 3).astype(float)) / period
+    steps = np.floor(distance / (gridding.TABLE_END / gridding.TABLE_LENGTH))
+    blob = gridding.kaiser_bessel_footprint(np.minimum(steps * gridding.TABLE_END / gridding.TABLE_LENGTH, 0.5))
+    blob[steps >= gridding.TABLE_LENGTH] = 0.0
+    return np.asarray(np.abs(np.fft.ifftn(np.fft.fftn(whole) * blob))[..., :half])
+
+
+@pytest.mark.parametrize(("size", "period"), [(41, 40.0), (11, 10.0)], ids=["even", "lopsided"])
+def test_a_convolution_in_place_is_that_of_whole_complex_arrays(size: int, period: float) -> None:
+    weight = some_weight(size, size // 2 - 1) * (1 + 0.1 * (np.arange(size // 2 + 1) % 2))
+    convolution = gridding.BlobConvolution(weight.shape, period, cpu(2))
+    convolution.take(weight.__getitem__, precise=True)
+    convolution.run()
+    found = convolution.modulus(slice(0, size))
+    assert found == pytest.approx(convolution_modulus(weight, period), rel=1e-9, abs=1e-9)
+
+
 def test_evened_weights_are_even_under_the_blob() -> None:
     size = 41
-    k = full_axis(size)
-    squares = k[:, None, None] ** 2 + k[None, :, None] ** 2 + np.arange(size // 2 + 1) ** 2
-    weight = np.where(squares < 19**2, 1.0 + 50.0 * np.exp(-squares / 40.0), 0.0)
-    evened = gridding.even_out(weight.copy(), 40.0, cpu(), iterations=30)
-    footprint = gridding._Footprint(size, 3, 40.0, cpu())
-    sums = gridding._convolution_modulus(evened.astype(np.float64), footprint, cpu())
-    inner = squares < 14**2
+    weight = some_weight(size, 19)
+    evened = gridding.even_out(weight.__getitem__, weight.shape, 40.0, cpu(), iterations=30)
+    sums = convolution_modulus(evened.astype(np.float64), 40.0)
+    inner = squared_radius([full_axis(size), full_axis(size), np.arange(size // 2 + 1)]) < 14**2
     assert np.abs(sums[inner] - 1).max() < 0.05
-    once = gridding._convolution_modulus(weight, footprint, cpu())
-    assert np.ptp(once[inner]) > 5
+    assert np.ptp(convolution_modulus(weight, 40.0)[inner]) > 5
 
 
 def test_halves_round_upwards() -> None:

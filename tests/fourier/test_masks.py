@@ -8,6 +8,7 @@ from extrecon.fourier.masks import (
     EDGE_PX,
     EXTENSION_ANGSTROM,
     LOW_PASS_ANGSTROM,
+    distance_px,
     particle_mask,
     radius_px,
     soft_sphere,
@@ -98,3 +99,12 @@ def test_parts_of_less_than_a_twentieth_are_left_out(small: float, is_kept: bool
 def test_a_hollow_particle_is_filled() -> None:
     shell = balls((16.0, 0.0)) - balls((11.0, 0.0))
     assert particle_mask(HalfMap(shell, 1.5))[32, 32, 32] == 1.0
+
+
+def test_distances_are_those_to_the_nearest_voxel_inside() -> None:
+    inside = np.zeros((9, 10, 11), bool)
+    where = np.array([(1, 2, 3), (8, 0, 10), (4, 9, 0)])
+    inside[tuple(where.T)] = True
+    grid = np.stack(np.meshgrid(*map(np.arange, inside.shape), indexing="ij"), axis=-1)
+    each = np.linalg.norm(grid[..., None, :] - where, axis=-1)
+    assert distance_px(~inside) == pytest.approx(each.min(axis=-1), rel=1e-6)

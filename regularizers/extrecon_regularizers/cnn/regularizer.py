@@ -80,6 +80,10 @@ class Cnn(Regularizer[CnnSettings]):
         self._loaded[settings.weights] = loaded = weights.load(settings.weights)
         return (loaded.path,)
 
+    def memory_bytes(self, box: int) -> int:
+        """Return what was measured, rounded up."""
+        return 350_000_000 + 105 * box**3
+
     def card(self) -> str:
         """Return the shipped weights' card."""
         return weights.card()

@@ -85,6 +85,10 @@ class LocalDeblur(Regularizer[LocalDeblurSettings]):
     settings_type: ClassVar[type[Any]] = LocalDeblurSettings
     treatment_inside_refinement: ClassVar[Treatment] = Treatment("fsc", "flatten")
 
+    def memory_bytes(self, box: int) -> int:
+        """Return what was measured, rounded up."""
+        return 75 * box**3
+
     def regularize(self, half_map: HalfMap, context: Context[LocalDeblurSettings]) -> Regularized:
         """Return ``half_map`` deblurred, the local resolution it was guided by, and how it went.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-import scipy.ndimage
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.edges import falling_edge
+from extrecon.fourier.masks import distance_px
 from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon_regularizers.profile.confidence import CONFIDENCE, confidence_map
@@ -27,6 +27,10 @@ class FdrMask(Regularizer):
     treatment: ClassVar[Treatment] = Treatment(solvent="flatten")
     treatment_inside_refinement: ClassVar[Treatment] = treatment
 
+    def memory_bytes(self, box: int) -> int:
+        """Return what was measured, rounded up."""
+        return 85 * box**3
+
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:  # noqa: ARG002
         """Return ``half_map``, the mask with a soft edge outside of which its solvent is flattened, and both maps.
 
@@ -40,6 +44,6 @@ class FdrMask(Regularizer):
             raise RegularizerError(
                 f"No voxel reaches a confidence of {CONFIDENCE:g}: nothing rises above the noise."
             )
-        mask = falling_edge(scipy.ndimage.distance_transform_edt(~core) / _EDGE_PX).astype(np.float32)
+        mask = falling_edge(distance_px(~core) / _EDGE_PX).astype(np.float32)
         facts = {"confident_share": round(float(core.mean()), 5)}
         return Regularized(half_map.density, facts, {"confidence": confidence, "mask": mask}, mask=mask)

@@ -76,6 +76,10 @@ class Profile(Regularizer[ProfileSettings]):
     settings_type: ClassVar[type[Any]] = ProfileSettings
     treatment_inside_refinement: ClassVar[Treatment] = Treatment("fsc", "flatten")
 
+    def memory_bytes(self, box: int) -> int:
+        """Return what was measured, rounded up."""
+        return 75 * box**3
+
     def regularize(self, half_map: HalfMap, context: Context[ProfileSettings]) -> Regularized:
         """Return ``half_map`` with its amplitudes scaled inside the mask, 0 outside, and maps of what was fitted.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
 
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.edges import falling_edge
 from extrecon.fourier.filter_bank import bounding_block
 from extrecon.fourier.lattice import Lattice
+from extrecon.fourier.masks import distance_px
 from extrecon.fourier.resolution import ONE_SEVENTH, first_shell_under, last_shell_above
 from extrecon.maps import HalfMap
 from extrecon.maps.half_map import FloatArray
@@ -54,7 +54,7 @@ def solvent_profile(
     return np.asarray(np.sqrt(power))
 
 
-def _distance_px(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _distance_px(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Return each voxel's distance from the mask, voxels; in a large box that of its block of voxels."""
     box = len(inside)
     block = max(1, box // _FINEST_DISTANCES)
@@ -63,7 +63,7 @@ def _distance_px(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     padded[:box, :box, :box] = inside
     coarse = padded.reshape(count, block, count, block, count, block).any(axis=(1, 3, 5))
     outside = np.logical_not(coarse, dtype=bool)
-    distance: npt.NDArray[np.float64] = block * scipy.ndimage.distance_transform_edt(outside)
+    distance = np.float32(block) * distance_px(outside)
     for axis in range(3):
         distance = distance.repeat(block, axis)
     return distance[:box, :box, :box]

@@ -46,6 +46,10 @@ class TwoHalf(Regularizer[TwoHalfSettings]):
     settings_type: ClassVar[type[Any]] = TwoHalfSettings
     needs_both_halves: ClassVar[bool] = True
 
+    def memory_bytes(self, box: int) -> int:
+        """Return what was measured, rounded up."""
+        return 90 * box**3
+
     def regularize(self, half_map: HalfMap, context: Context[TwoHalfSettings]) -> Regularized:
         """Return ``half_map`` filtered, and what each band was like.
 
