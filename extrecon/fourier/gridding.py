@@ -10,6 +10,7 @@ at a time, whose real space is never all there at once.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,10 @@ TABLE_END = 0.5
 SMALLEST_FOOTPRINT = 1e-6
 # While the largest footprint exceeds the smallest by more, single precision would lose the small ones.
 SINGLE_PRECISION_SPREAD = 100.0
-# The odd half of the footprint matters (above 1e-6 of the map) where the footprint steps by more at the rim.
+# The odd half of the footprint matters (above 1e-6 of the map) where the footprint steps by more at the rim, or
+# where the step times the spread is more: what large weights leave at far points then counts beside small ones.
 LOPSIDED_STEP = 0.005
+LOPSIDED_STEP_TIMES_SPREAD = 1.0
 
 Planes = Callable[[slice], Array]
 """Returns some planes of a half-complex array of the grid's shape."""
@@ -57,15 +60,46 @@ def even_out(
     xp = compute.xp
     fitted = xp.empty(shape, dtype=xp.float32, device=compute.device)
     convolution = BlobConvolution(shape, period, compute)
-    convolution.take(weight, precise=True)
+    _first_convolution(weight, convolution)
     source = weight
     for left in reversed(range(iterations)):
-        convolution.run()
         spread = _divide(source, convolution, fitted, take=left > 0 and not convolution.is_precise)
         source = fitted.__getitem__
-        if left > 0 and convolution.is_precise:
-            convolution.take(source, precise=spread >= SINGLE_PRECISION_SPREAD)
+        if left > 0:
+            if convolution.is_precise:
+                convolution.take(source, precise=spread >= SINGLE_PRECISION_SPREAD, spread=spread)
+            convolution.run()
     return fitted
+
+
+def _first_convolution(weight: Planes, convolution: BlobConvolution) -> None:
+    """Convolve the weights, the most uneven array of all; once more where that shows that the odd half counts."""
+    convolution.take(weight, precise=True)
+    convolution.run()
+    if convolution.with_odd_half:
+        return
+    xp = convolution.compute.xp
+    extremes: list[tuple[float, float]] = []
+    convolution.over_planes(lambda planes: _widen(extremes, weight(planes), convolution.modulus(planes), xp))
+    spread = _spread(extremes)
+    if convolution.odd_half_counts(spread):
+        convolution.take(weight, precise=True, spread=spread)
+        convolution.run()
+
+
+def _widen(extremes: list[tuple[float, float]], values: Array, divisor: Array, xp: Any) -> None:
+    """Append the smallest and the largest divisor of some planes, where anything counts."""
+    counted = divisor[values > 0]
+    if counted.shape[0]:
+        extremes.append((float(xp.min(counted)), float(xp.max(counted))))
+
+
+def _spread(extremes: list[tuple[float, float]]) -> float:
+    """Return the largest over the smallest divisor; 1 where nothing counts."""
+    if not extremes:
+        return 1.0
+    lowest, highest = min(low for low, _ in extremes), max(high for _, high in extremes)
+    return max(highest, SMALLEST_FOOTPRINT) / max(lowest, SMALLEST_FOOTPRINT)
 
 
 def _divide(source: Planes, convolution: BlobConvolution, fitted: Array, *, take: bool) -> float:
@@ -82,17 +116,13 @@ def _divide(source: Planes, convolution: BlobConvolution, fitted: Array, *, take
         divisor = xp.clip(convolution.modulus(planes), SMALLEST_FOOTPRINT, None)
         values = source(planes)
         if convolution.is_precise:
-            counted = divisor[values > 0]
-            if counted.shape[0]:
-                extremes.append((float(xp.min(counted)), float(xp.max(counted))))
+            _widen(extremes, values, divisor, xp)
         fitted[planes] = values / divisor
         if take:
             convolution.take_planes(planes, fitted[planes])
 
     convolution.over_planes(divide)
-    if not extremes:
-        return 1.0
-    return max(high for _, high in extremes) / min(low for low, _ in extremes)
+    return _spread(extremes)
 
 
 class BlobConvolution:
@@ -108,6 +138,7 @@ class BlobConvolution:
     Attributes
     ----------
     is_precise : whether transforms are in double precision
+    with_odd_half : whether the footprint's odd half is taken into account
     """
 
     def __init__(self, shape: tuple[int, int, int], period: float, compute: Compute) -> None:
@@ -115,15 +146,28 @@ class BlobConvolution:
         self.is_precise = True
         self._planes, self._size, self._half = shape
         self._footprint = _Footprint(self._planes, self._size, period, compute)
+        self.with_odd_half = self.odd_half_counts(1.0)
         self._spectra: list[Array] = []
 
-    def take(self, source: Planes, *, precise: bool) -> None:
-        """Begin with an array, given by its planes."""
+    def odd_half_counts(self, spread: float) -> bool:
+        """Tell whether the odd half counts where the largest divisor is so many times the smallest."""
+        step = self._footprint.step
+        return step > LOPSIDED_STEP or step * spread > LOPSIDED_STEP_TIMES_SPREAD
+
+    def take(self, source: Planes, *, precise: bool, spread: float = 1.0) -> None:
+        """Begin with an array, given by its planes.
+
+        Parameters
+        ----------
+        precise : transform in double precision
+        spread : an upper bound of the largest divisor over the smallest
+        """
         self.is_precise = precise
+        self.with_odd_half = self.odd_half_counts(spread)
         xp = self.compute.xp
         shape, dtype = (self._planes, self._half, self._half), xp.complex128 if precise else xp.complex64
         self._spectra.clear()  # before there are others
-        for _ in range(1 + self._footprint.is_lopsided):
+        for _ in range(1 + self.with_odd_half):
             self._spectra.append(xp.empty(shape, dtype=dtype, device=self.compute.device))
         self.over_planes(lambda planes: self.take_planes(planes, source(planes)))
 
@@ -140,7 +184,7 @@ class BlobConvolution:
         def part(rows: slice) -> None:
             columns = compute.fft(even[:, rows], self._planes, 0)
             real_space = compute.irfft(columns, self._size, -1)
-            if footprint.is_lopsided:
+            if self.with_odd_half:
                 # An odd real array's transform is odd and imaginary: i times it is half-stored like an even one.
                 odd = compute.rfft(real_space * footprint.odd(rows), self._size, -1)
                 self._spectra[1][:, rows] = compute.ifft(1j * odd, self._planes, 0)
@@ -168,7 +212,7 @@ class _Footprint:
 
     RELION counts index ``size // 2`` as the negative coordinate −(size // 2 + 1), so its footprint is not quite
     symmetric. Its odd half makes the convolution complex and enters the modulus in quadrature: it is left out
-    where it is too small to matter, as in all but small boxes.
+    where it is too small to matter, as in all but small boxes with weights of one order.
     """
 
     def __init__(self, planes: int, size: int, period: float, compute: Compute) -> None:
@@ -186,7 +230,7 @@ class _Footprint:
         self._told = half + 1
         self._table = compute.to_device(_half_by_squared_radius(3 * int(numbered.min()) ** 2, period))
         at_rim = kaiser_bessel_footprint(np.minimum(np.array([half - 1, half]) / period, TABLE_END))
-        self.is_lopsided = bool(at_rim[0] - at_rim[1] > LOPSIDED_STEP)
+        self.step = float(at_rim[0] - at_rim[1])
 
     def multiply_by_even_half(self, real_space: Array, rows: slice) -> None:
         """Multiply some rows in place."""
