@@ -18,7 +18,7 @@ from extrecon.compare.runs import Run
 from extrecon.compare.scoring import finished_job
 from extrecon.compare.subject import REFINED, SCORE
 from extrecon.compare.truth_free import Yardsticks, score_without_truth
-from extrecon.compare.unseen import ALIGNED, Unseen
+from extrecon.compare.unseen import ALIGNED, Poses, Unseen
 from extrecon.errors import InputError, UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_companion, read_map
@@ -28,7 +28,7 @@ from extrecon.validate.mask_check import check_mask
 
 SCORE_MASK = "score_mask"
 YARDSTICK = "yardstick.json"
-_SETTLED = {"recipe", "mask", "told", "fsc_q_window_angstrom", "finest_angstrom"}
+_SETTLED = {"recipe", "mask", "map", "told", "fsc_q_window_angstrom", "finest_angstrom"}
 _BEYOND = 1.2
 Told = dict[str, Any]
 
@@ -72,11 +72,21 @@ class Judge:
         return [Scoring(self, folder, label, mask, told, unseen) for folder, label in labels.items()]
 
     def unseen(self, output: Path) -> Unseen | None:
-        """Return what aligns the particles that were held out; None if there are none, or before `prepare`."""
+        """Return what aligns the particles that were held out; None if there are none, or no poses yet."""
+        poses = self.poses(output)
+        if poses is None or not poses.is_done:
+            return None
+        return Unseen(self.own, poses.found, output, poses.finest_angstrom)
+
+    def poses(self, output: Path) -> Poses | None:
+        """Return what finds the poses of the particles that were held out; None if there are none."""
         yardstick = _yardstick(output)
         if self.own.held_out is None or yardstick is None:
             return None
-        return Unseen(self.own, self.own.held_out, output, yardstick["finest_angstrom"])
+        mask = self.mask or output / yardstick["mask"]
+        return Poses(
+            self.own, self.own.held_out, output, output / yardstick["map"], mask, yardstick["finest_angstrom"]
+        )
 
     def notes(self, output: Path) -> list[str]:
         """Return what a reader of the scores should know."""
@@ -125,6 +135,7 @@ class Judge:
             "recipe": recipe,
             "from": first.label,
             "mask": f"{name}.mrc",
+            "map": f"{first.folder.name}/{finished_job(first.folder)[0].name}",
             "told": told["told"],
             "fsc_q_window_angstrom": usual_window((one.density, two.density), mask, pixel),
             "finest_angstrom": max(2 * pixel, min(reached / _BEYOND, one.box * pixel / 2)),

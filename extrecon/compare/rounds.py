@@ -100,9 +100,14 @@ class Plan:
             for run in runs:
                 yield Outcome(run, None, f"{run.folder}: there is no mask for its scores: {error}")
             return
-        unseen = judge.unseen(self.output)
-        if unseen is not None and unseen.kept() is None:
-            yield from self._do([unseen])
+        for awaited in (judge.poses, judge.unseen):
+            task = awaited(self.output)
+            for outcome in self._do([task] if task is not None and not task.is_done else []):
+                yield outcome
+                if outcome.score is None:
+                    for run in runs:
+                        yield Outcome(run, None, f"{run.folder}: cannot be judged: {outcome.error}")
+                    return
         yield from self.scored(judge.scorings({run.folder: run.label for run in runs}, self.output))
 
     def scored(self, scorings: Sequence[Scoring]) -> Outcomes:

@@ -20,7 +20,7 @@ from extrecon.compare.report import Facts, write_report
 from extrecon.compare.rounds import Outcomes, Plan
 from extrecon.compare.runs import Run, finished, finished_beside
 from extrecon.compare.start import Start
-from extrecon.compare.unseen import Unseen
+from extrecon.compare.unseen import Poses, Unseen
 from extrecon.errors import UsageError
 from extrecon.system.files import replacing
 
@@ -102,7 +102,7 @@ def _done(outcomes: Outcomes, kept: dict[Path, Any], on_outcome: Callable[[Outco
         for outcome in outcomes:
             if isinstance(outcome.run, Run):
                 kept[outcome.run.folder] = outcome.score
-            if outcome.score is None and not isinstance(outcome.run, Start | Unseen):
+            if outcome.score is None and not isinstance(outcome.run, Start | Poses | Unseen):
                 failures[outcome.run.folder] = outcome
             on_outcome(outcome)
     return failures

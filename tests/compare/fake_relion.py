@@ -8,7 +8,6 @@ that are aligned to a map have a log-likelihood of that map's largest density, a
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -34,7 +33,7 @@ def main(words: list[str]) -> int:
     sys.stdout.flush()
     if "--skip_maximize" in words:
         largest = float(read_map(Path(given["--ref"])).density.max())
-        return aligned(output, Path(given["--i"]), largest, int(given["--healpix_order"]))
+        return aligned(output, Path(given["--i"]), largest)
     if Path("truth.mrc").is_file():
         return simulated(output, int(given["--random_seed"]))
     first = 0
@@ -83,12 +82,10 @@ def own(output: Path, seed: int, first: int, words: str) -> int:
     return 0
 
 
-def aligned(output: Path, particles: Path, score: float, order: int) -> int:
+def aligned(output: Path, particles: Path, score: float) -> int:
     rows = [line.split() for line in particles.read_text().splitlines() if "@" in line]
     names = [next(word for word in row if "@" in word) for row in rows]
-    score += math.log(8) * order
     told = "".join(f"{name} {score + 0.01 * place}\n" for place, name in enumerate(names))
-    sys.stdout.write(f" OrientationalSampling= 7.5 NrOrientations= {8**order}\n")
     labels = "_rlnImageName #1\n_rlnLogLikeliContribution #2\n"
     Path(f"{output}_it001_data.star").write_text(f"\ndata_particles\n\nloop_\n{labels}{told}\n")
     return 0

@@ -18,7 +18,7 @@ from extrecon.compare.judge import Judge, Scoring
 from extrecon.compare.own_particles import read_own_particles
 from extrecon.compare.runs import plan_own_runs
 from extrecon.compare.start import why_from_the_beginning
-from extrecon.compare.unseen import Unseen
+from extrecon.compare.unseen import Poses, Unseen, coarse_search, local_search
 from extrecon.compare.user_recipe import read_recipe
 from extrecon.errors import ExtreconError
 from extrecon.maps.mrc import read_map, write_volume
@@ -233,12 +233,26 @@ def test_two_at_a_time_have_their_starts_first(own: Path) -> None:
     assert read(own, "comparison.json")["arms"]["plain"]["corrected_resolution_angstrom"]["seeds"] == 2
 
 
+def test_poses_are_found_globally_and_judged_locally(own: Path) -> None:
+    particles = read_own_particles(read_recipe([*COMMAND, "--ctf", "--offset_range", "4"], ()), own, own, None)
+    coarse, local = (search(particles, 8.0).words(own, own, "run", 32) for search in (coarse_search, local_search))
+    assert "--sigma_ang" not in coarse
+    given = {option: float(coarse[coarse.index(option) + 1]) for option in ("--healpix_order", "--offset_range")}
+    # 160 / 15 Å at the rim of 160 Å are 7.6°: half of order 2's step of 15°.
+    assert given == {"--healpix_order": 2, "--offset_range": 4}
+    assert "--ctf" in coarse
+    finest = {words[words.index("--strict_highres_exp") + 1] for words in (coarse, local)}
+    assert finest == {"10.6667", "8"}
+    assert float(local[local.index("--sigma_ang") + 1]) * 3 > 15 / 2
+
+
 def test_tasks_can_be_sent_to_a_cluster(own: Path) -> None:
     particles = read_own_particles(read_recipe(COMMAND, ()), own, own, None)
     runs = plan_own_runs(particles, read_arms(["plain"]), [1, 2], own / "out")
     unseen = Unseen(particles, own, own, 8.0)
     scoring = Scoring(Judge(particles), own, "plain, seed 1", own / "mask.mrc", {}, unseen)
-    for task in (*runs, runs[0].start, scoring):
+    poses = Poses(particles, own, own, own, own, 8.0)
+    for task in (*runs, runs[0].start, scoring, poses):
         assert pickle.loads(pickle.dumps(task)) == task
 
 
