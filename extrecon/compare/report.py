@@ -119,7 +119,7 @@ def verdicts(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
         found = paired_differences(scores, arm, best).get(key) if arm != best else None
         if found is None:
             continue
-        gain = found.mean * column.better
+        gain = round(found.mean, column.digits) * column.better
         word = "better than" if gain > 0 else "worse than" if gain < 0 else "the same as"
         difference = found.text(column.digits, signed=True)
         certain = "; ".join([_seeds_told(found), *_particles_told(scores, arm, best, key)])

@@ -94,6 +94,12 @@ def test_a_single_seed_is_told_with_the_error_over_the_particles() -> None:
     )
 
 
+def test_what_the_digits_do_not_show_is_no_difference() -> None:
+    runs = [own("plain", mean_model_fsc=0.5), own("cnn", mean_model_fsc=0.49999)]
+    (told,) = report.verdicts(runs, ["plain", "cnn"])
+    assert told.startswith("cnn is the same as plain by mean FSC with the model: +0.0000")
+
+
 @pytest.mark.parametrize(
     ("gains", "told"),
     [((0.1, 0.2, 0.3), "(3 seeds)"), ((0.3, -0.1, 0.0), "(3 seeds, which differ by more than that)")],
