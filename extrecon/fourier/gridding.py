@@ -23,8 +23,10 @@ TABLE_END = 0.5
 SMALLEST_FOOTPRINT = 1e-6
 # While the largest footprint exceeds the smallest by more, single precision would lose the small ones.
 SINGLE_PRECISION_SPREAD = 100.0
-# The odd half of the footprint matters (above 1e-6 of the map) where the footprint steps by more at the rim.
+# The odd half of the footprint matters (above 1e-6 of the map) where the footprint steps by more at the rim, or
+# where the step times the spread is more: what large weights leave at far points then counts beside small ones.
 LOPSIDED_STEP = 0.005
+LOPSIDED_STEP_TIMES_SPREAD = 1.0
 
 
 def even_out(weight: Array, period: float, compute: Compute, iterations: int = ITERATIONS) -> Array:
@@ -57,33 +59,46 @@ def even_out(weight: Array, period: float, compute: Compute, iterations: int = I
 def _divide_by_convolution(fitted: Array, footprint: _Footprint, compute: Compute, *, want_spread: bool) -> float:
     """Divide ``fitted`` in place by its convolution with the blob; return largest / smallest divisor."""
     xp = compute.xp
-    modulus = _convolution_modulus(fitted, footprint, compute)
-    extremes: list[tuple[float, float]] = []
+    modulus = _convolution_modulus(fitted, footprint, compute, with_odd=footprint.is_lopsided)
+    spread = _spread(modulus, fitted, compute) if want_spread else 1.0
+    if not footprint.is_lopsided and footprint.step * spread > LOPSIDED_STEP_TIMES_SPREAD:
+        modulus = _convolution_modulus(fitted, footprint, compute, with_odd=True)
+        spread = _spread(modulus, fitted, compute)
 
     def divide(slab: slice) -> None:
-        divisor = xp.clip(xp.abs(modulus[slab]), SMALLEST_FOOTPRINT, None)
-        if want_spread:
-            counted = divisor[fitted[slab] > 0]
-            if counted.shape[0]:
-                extremes.append((float(xp.min(counted)), float(xp.max(counted))))
-        fitted[slab] /= divisor
+        fitted[slab] /= xp.clip(modulus[slab], SMALLEST_FOOTPRINT, None)
 
     compute.over_slabs(divide, fitted.shape[0])
+    return spread
+
+
+def _spread(modulus: Array, fitted: Array, compute: Compute) -> float:
+    """Return the largest over the smallest divisor, where anything counts; 1 where nothing does."""
+    xp = compute.xp
+    extremes: list[tuple[float, float]] = []
+
+    def look(slab: slice) -> None:
+        counted = modulus[slab][fitted[slab] > 0]
+        if counted.shape[0]:
+            extremes.append((float(xp.min(counted)), float(xp.max(counted))))
+
+    compute.over_slabs(look, fitted.shape[0])
     if not extremes:
         return 1.0
-    return max(high for _, high in extremes) / min(low for low, _ in extremes)
+    lowest, highest = min(low for low, _ in extremes), max(high for _, high in extremes)
+    return max(highest, SMALLEST_FOOTPRINT) / max(lowest, SMALLEST_FOOTPRINT)
 
 
-def _convolution_modulus(array: Array, footprint: _Footprint, compute: Compute) -> Array:
+def _convolution_modulus(array: Array, footprint: _Footprint, compute: Compute, *, with_odd: bool) -> Array:
     """Return |array ∗ blob| for a real, symmetric, half-stored array (periodic, as on RELION's own window)."""
     size, last = array.shape[0], array.ndim - 1
     others = tuple(range(last))
     # Nested calls and the early del keep no more than two arrays of a stage alive.
     real_space = compute.irfftn(compute.rfftn(array, axes=others), shape=(size,), axes=(last,))
-    odd = footprint.times_odd_half(real_space) if footprint.is_lopsided else None
+    odd = footprint.times_odd_half(real_space) if with_odd else None
     spectrum = compute.rfftn(footprint.multiply_by_even_half(real_space), axes=(last,))
     del real_space
-    modulus = compute.irfftn(spectrum, shape=(size,) * last, axes=others)
+    modulus = compute.xp.abs(compute.irfftn(spectrum, shape=(size,) * last, axes=others))
     if odd is not None:
         # The transform of an odd real array is odd and imaginary: i times it is half-stored like an even one.
         spectrum = 1j * compute.rfftn(odd, axes=(last,))
@@ -96,7 +111,7 @@ class _Footprint:
 
     RELION counts index ``size // 2`` as the negative coordinate −(size // 2 + 1), so its footprint is not quite
     symmetric. Its odd half makes the convolution complex and enters the modulus in quadrature: it is left out
-    where it is too small to matter, as in all but small boxes.
+    where it is too small to matter, as in all but small boxes with weights of one order.
     """
 
     def __init__(self, size: int, dimensions: int, period: float, compute: Compute) -> None:
@@ -113,7 +128,8 @@ class _Footprint:
         self._table = compute.to_device(_half_by_squared_radius(dimensions * int(numbered.min()) ** 2, period))
         self._kept: Array | None = None
         at_rim = kaiser_bessel_footprint(np.minimum(np.array([half - 1, half]) / period, TABLE_END))
-        self.is_lopsided = bool(at_rim[0] - at_rim[1] > LOPSIDED_STEP)
+        self.step = float(at_rim[0] - at_rim[1])
+        self.is_lopsided = self.step > LOPSIDED_STEP
 
     def multiply_by_even_half(self, real_space: Array) -> Array:
         """Multiply in place: by float64 numbers computed on the way, or by float32 ones once kept."""

@@ -32,11 +32,30 @@ def test_evened_weights_are_even_under_the_blob() -> None:
     weight = np.where(squares < 19**2, 1.0 + 50.0 * np.exp(-squares / 40.0), 0.0)
     evened = gridding.even_out(weight.copy(), 40.0, cpu(), iterations=30)
     footprint = gridding._Footprint(size, 3, 40.0, cpu())
-    sums = gridding._convolution_modulus(evened.astype(np.float64), footprint, cpu())
+    sums = gridding._convolution_modulus(evened.astype(np.float64), footprint, cpu(), with_odd=False)
     inner = squares < 14**2
     assert np.abs(sums[inner] - 1).max() < 0.05
-    once = gridding._convolution_modulus(weight, footprint, cpu())
+    once = gridding._convolution_modulus(weight, footprint, cpu(), with_odd=False)
     assert np.ptp(once[inner]) > 5
+
+
+@pytest.mark.parametrize("largest", [1e2, 1e4, 1e6])
+def test_small_weights_beside_large_ones_are_evened_as_by_the_whole_complex_convolution(largest: float) -> None:
+    """As of a class with few images: the MAP term outweighs the data in fine shells by orders."""
+    size, period = 63, 64.0
+    k = full_axis(size)
+    squares = k[:, None] ** 2 + np.arange(size // 2 + 1) ** 2
+    weight = np.where(squares < 30**2, largest ** (np.sqrt(squares) / 30), 0.0)
+    evened = gridding.even_out(weight.copy(), period, cpu())
+    number = np.where(np.arange(size) < size // 2, np.arange(size), np.arange(size) - size)  # as RELION counts
+    entry = np.floor(np.hypot(number[:, None], number) / period * gridding.TABLE_LENGTH / gridding.TABLE_END)
+    tabulated = gridding.kaiser_bessel_footprint(np.minimum(entry / gridding.TABLE_LENGTH, 1) * gridding.TABLE_END)
+    blob = np.where(entry < gridding.TABLE_LENGTH, tabulated, 0.0)
+    whole = np.where(k[:, None] ** 2 + k**2 < 30**2, largest ** (np.hypot(k[:, None], k) / 30), 0.0)
+    for _ in range(gridding.ITERATIONS):
+        whole /= np.maximum(np.abs(np.fft.fftn(np.fft.ifftn(whole) * blob)), 1e-6)
+    inside = squares < 30**2
+    assert evened[inside] == pytest.approx(whole[:, : size // 2 + 1][inside], rel=1e-5)
 
 
 def test_halves_round_upwards() -> None:
