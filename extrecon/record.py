@@ -41,6 +41,7 @@ class Record:
     options, origins : effective options, and where each came from
     box, current_size, padding_factor, pixel_size_angstrom : sizes of the reconstruction
     map_term : whether tau2 entered the reconstruction
+    gridding : whether gridding weights were iterated
     device : where the work was done
     daemon : who did it: "warm", the daemon that ran; "started", one started for this call; "restarted: …" for a
         reason; "in-process: …", without one for a reason; "off", as asked; empty for a standalone command
@@ -79,6 +80,7 @@ class Record:
     padding_factor: float | None = None
     pixel_size_angstrom: float | None = None
     map_term: bool | None = None
+    gridding: bool | None = None
     device: str | None = None
     daemon: str = ""
     other_half: dict[str, Any] | None = None

@@ -124,13 +124,14 @@ def write_job(
     fsc: npt.NDArray[np.float64] | None = None,
     density: npt.NDArray[np.float32] | None = None,
     padding: int = 2,
+    weight: float | npt.NDArray[np.float64] = 100.0,
     split: int = 1,
 ) -> JobFiles:
     """Write a job of iteration 5 and what iteration 4 left behind."""
     folder.mkdir(parents=True, exist_ok=True)
     density = blobs() if density is None else density
     n, dimensions = density.shape[0], density.ndim
-    data, weight = accumulators_of(density, padding, 100.0)
+    data, weight = accumulators_of(density, padding, weight)
     star = folder / f"{name}_external_reconstruct.star"
     for ending, values in (("data_real", data.real), ("data_imag", data.imag), ("weight", weight)):
         with mrcfile.new(star.with_name(f"{star.stem}_{ending}.mrc"), overwrite=True) as mrc:

@@ -64,6 +64,12 @@ class Call:
         return phases.of_search(self.state.is_local, always=always) or phases.chains()[0]
 
     @property
+    def iterates_gridding(self) -> bool:
+        """As the user wants it, or as RELION would by itself; where that is unknown, as its own program does."""
+        wanted = self.options.text("gridding")
+        return self.state.iterates_gridding is not False if wanted == "auto" else wanted == "on"
+
+    @property
     def fails_loudly(self) -> bool:
         """The user wants no map rather than a plain one."""
         return self.options.text("on_error") == "fail"

@@ -185,14 +185,15 @@ def _warn_of_memory(call: Call, say: Say) -> None:
 
 
 def _reconstruct(call: Call) -> npt.NDArray[np.float32]:
+    iterate = call.record.gridding = call.iterates_gridding
     with call.stage(RECONSTRUCTING):
         try:
-            return reconstruct_job(call.job, compute=call.compute)
+            return reconstruct_job(call.job, iterate_gridding=iterate, compute=call.compute)
         except RuntimeError as error:  # what torch raises when the device's memory is full
             if call.compute.on_host:
                 raise
             call.record.warnings.append(f"reconstructed on the CPU, because {call.compute.name} failed: {error}")
-            return reconstruct_job(call.job, compute=cpu(_threads(call.options)))
+            return reconstruct_job(call.job, iterate_gridding=iterate, compute=cpu(_threads(call.options)))
         finally:
             release_freed_memory()  # the other half may need it
 

@@ -12,7 +12,7 @@ from extrecon.call.choice import Choice, choose_for_phase
 from extrecon.call.current import Call
 from extrecon.call.data_step import with_data
 from extrecon.call.limits import FIRST_STAGE
-from extrecon.call.masks import MASK_MADE, find_mask
+from extrecon.call.masks import MASK_MADE, find_body_mask, find_mask
 from extrecon.call.memory import require_room
 from extrecon.call.other_half import (
     AMPLITUDES,
@@ -29,7 +29,7 @@ from extrecon.call.treatment import Wishes, declared_treatment, treat
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import cpu
 from extrecon.maps import HalfMap
-from extrecon.reconstruction import data_of_job
+from extrecon.reconstruction import damping_of, data_of_job
 from extrecon.record import Record
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon.system.devices import free_device_memory
@@ -78,14 +78,7 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
         require_room(call.regularizer_name, regularizer, half_map.box)
     if regularizer.uses_mask:
         with call.stage("mask"):
-            mask, record.mask = find_mask(
-                call.options.text("mask"),
-                half_map,
-                call.state,
-                call.working_directory,
-                warn=record.warnings.append,
-                rescale=call.options.flag("rescale_mask"),
-            )
+            mask, record.mask = _mask(call, half_map)
             context = replace(context, mask=mask, mask_is_made=record.mask == MASK_MADE)
     elif call.options.text("mask"):
         record.warnings.append(f"{call.regularizer_name} uses no mask: {call.options.text('mask')} was not read")
@@ -97,6 +90,16 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
             context = replace(context, other_half=other())
         fit_of = amplitudes_by(call, half_map, other) if is_asked_for_amplitudes(call, regularizer) else None
         return _with_safeguards(call, half_map, choice, context, fit_of)
+
+
+def _mask(call: Call, half_map: HalfMap) -> tuple[npt.NDArray[np.float32], str]:
+    given, warn, name = call.options.text("mask"), call.record.warnings.append, call.job.name
+    if name is not None and name.kind == "body":
+        if given:
+            warn(f"--mask {given} was not read: a body has a mask of its own")
+        return find_body_mask(name, half_map, call.state, warn=warn)
+    rescale = call.options.flag("rescale_mask")
+    return find_mask(given, half_map, call.state, call.working_directory, warn=warn, rescale=rescale)
 
 
 def _has_other_half(call: Call, regularizer: Regularizer) -> bool:
@@ -182,6 +185,7 @@ def regularize_safely(
             regularized.density,
             half_map.density,
             half_map_fsc=context.half_map_fsc,
+            damping=_damping(context),
             shell_scale=shell_scale if fit is None else fit.scale,
             fsc_cutoff=fsc_cutoff,
             bound_gain=context.inside_refinement,
@@ -194,6 +198,13 @@ def regularize_safely(
         with record.stage("data"):
             density = with_data(density, half_map, context, fit, cut_off=guarded.facts["fsc_cutoff"], record=record)
     return replace(regularized, density=density)
+
+
+def _damping(context: Context) -> npt.NDArray[np.float64] | None:
+    """Return what the MAP term has left of each shell, where no FSC tells signal from noise."""
+    if context.half_map_fsc is not None or context.data is None or context.data.tau2 is None:
+        return None
+    return damping_of(context.data, context.compute)
 
 
 def _declared(regularizer: Regularizer, context: Context) -> Treatment:

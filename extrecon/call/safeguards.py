@@ -19,8 +19,8 @@ amplitudes           no shell gains power (with the shell scale), or has more th
 cut off              nothing is left beyond two shells after the half-map FSC falls under 1/7
 ===================  ===========================================================================================
 
-Shells hold signal up to where the half-map FSC falls under 1/2; where no FSC is known, up to where a Fourier point
-holds less than twice the power of one in the weakest shell: signal and noise are then equal. What is not promised:
+Where the half-map is strong outside the sphere inscribed in the box, as RELION's are with padding 1, all this holds
+of what lies in the sphere: see `extrecon.call.likeness`, also for which shells hold signal. What is not promised:
 that each region by itself is right. A small region may come back altered, mirrored even, as long as the whole
 correlates; the plain map is always kept beside the result.
 """
@@ -33,20 +33,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.call.alignment import (
-    ROTATION_SHELLS,
-    Laid,
-    Orientation,
-    Rotation,
-    compare_orientations,
-    lay_out,
-    measure_rotation,
-    measure_shift,
-)
+from extrecon.call.likeness import FEWEST_SHELLS, Likeness, compared, measure_likeness
 from extrecon.errors import SafeguardError
-from extrecon.fourier.compute import Array, Compute
-from extrecon.fourier.resolution import cutoff_shell, last_shell_above
-from extrecon.fourier.shells import Shells, correlation, power, soft_step
+from extrecon.fourier.compute import Compute
+from extrecon.fourier.resolution import cutoff_shell
+from extrecon.fourier.shells import Shells, soft_step
 from extrecon.maps.half_map import FloatArray, count_not_finite
 
 LARGEST_SHIFT_PX = 0.1
@@ -58,11 +49,7 @@ LEAST_CORRELATION = 0.5
 LEAST_EXPLAINED_POWER = 0.25
 LEAST_PEAK = 1e-12
 LARGEST_AMPLITUDE_GAIN = 100.0
-ROUNDING_POWER = 1e-13
-SIGNAL_FSC = 0.5
-SIGNAL_OVER_FLOOR = 2.0
 CUTOFF_EDGE_SHELLS = 2
-FEWEST_SHELLS = 2
 
 
 @dataclass(frozen=True)
@@ -86,6 +73,7 @@ def guard(
     plain: FloatArray,
     *,
     half_map_fsc: npt.NDArray[np.float64] | None,
+    damping: npt.NDArray[np.float64] | None = None,
     shell_scale: bool | npt.NDArray[np.float64],
     fsc_cutoff: bool,
     bound_gain: bool,
@@ -97,6 +85,8 @@ def guard(
     ----------
     density, plain : (n, n, n), axes z, y, x; the regularizer's result and the half-map it was given
     half_map_fsc : (n // 2 + 1,) gold-standard FSC per shell; None if unknown
+    damping : (n // 2 + 1,) what the MAP term has left of each shell, looked at where there is no FSC: both are
+        SSNR / (SSNR + 1); None if unknown
     shell_scale : scale each shell onto ``plain`` by least squares, or by these factors, (n // 2 + 1,)
     fsc_cutoff : cut where ``half_map_fsc`` falls under 1/7
     bound_gain : refuse a shell whose amplitude grew more than a hundredfold; sharpening for the eye may do that
@@ -107,69 +97,30 @@ def guard(
     """
     check_values(density, plain)
     shells = Shells(plain.shape[0], compute)
-    ours, theirs = shells.spectrum(density), shells.spectrum(plain)
-    sums = _Sums.of(ours, theirs, shells)
-    likeness = measure_likeness(ours, theirs, sums, half_map_fsc, compute)
+    both = compared(density, plain, shells)
+    likeness = measure_likeness(both, damping if half_map_fsc is None else half_map_fsc, compute)
     check_likeness(likeness)
-    facts = likeness.facts()
+    facts = likeness.facts() | ({"compared": "in the sphere"} if both.in_sphere else {})
     warnings: list[str] = []
     factor = np.ones(shells.count)
     if isinstance(shell_scale, np.ndarray):
         factor *= shell_scale
     elif shell_scale:
-        factor *= sums.least_squares_scale()
+        factor *= both.least_squares_scale()
     else:
         facts["shell_scale"] = "off"
     facts["fsc_cutoff"] = _cut_off(factor, half_map_fsc, warnings) if fsc_cutoff else "off"
     if shell_scale is not False:
         facts["shell_scale"] = [round(float(f), 6) for f in factor]
-    gain = sums.amplitude_gain(factor)
+    gain = both.amplitude_gain(factor)
     facts["largest_amplitude_gain"] = round(float(gain.max()), 4)
     if bound_gain:
         _check_gain(gain)
     if np.all(factor == 1.0):
         return Guarded(np.asarray(density, dtype=np.float32), facts, warnings)
+    ours = shells.spectrum(density) if both.in_sphere else both.ours
     shells.scale(ours, factor)
     return Guarded(shells.density(ours), facts, warnings)
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Sums over shells, each (n // 2 + 1,): power of the result, of the plain map, and of their product."""
-
-    ours: npt.NDArray[np.float64]
-    theirs: npt.NDArray[np.float64]
-    product: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, ours: Array, theirs: Array, shells: Shells) -> _Sums:
-        """Return the sums of two spectra; what rounding left in an empty shell of the result counts as nothing."""
-        found = power(ours, shells)
-        return cls(
-            np.where(found > ROUNDING_POWER * found.max(), found, 0.0),
-            power(theirs, shells),
-            correlation(ours, theirs, shells),
-        )
-
-    def shell_correlation(self) -> npt.NDArray[np.float64]:
-        """Return the correlation coefficient per shell; 0 where one of them has no power."""
-        norm = np.sqrt(self.ours * self.theirs)
-        return np.divide(self.product, norm, out=np.zeros_like(norm), where=norm > 0)
-
-    def least_squares_scale(self) -> npt.NDArray[np.float64]:
-        """Return argmin_s Σ|plain − s·ours|² per shell, not below 0; a shell without power gets 0.
-
-        By the Cauchy-Schwarz inequality the scaled shell never holds more power than the plain one.
-        """
-        scale = np.divide(self.product, self.ours, out=np.zeros_like(self.ours), where=self.ours > 0)
-        return np.maximum(scale, 0.0)
-
-    def amplitude_gain(self, factor: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the amplitude ratio per shell; 0 where the plain map holds no power worth the name."""
-        counted = self.theirs > 1e-6 * self.theirs.max()
-        ratio = np.divide(self.ours, self.theirs, out=np.zeros_like(self.ours), where=counted)
-        gain: npt.NDArray[np.float64] = factor * np.sqrt(ratio)
-        return gain
 
 
 def _cut_off(
@@ -202,83 +153,6 @@ def check_values(density: FloatArray, plain: FloatArray) -> None:
             f"The regularizer returned an empty map: its largest value is {peak:.3g}, "
             f"the half-map's {peak_given:.3g}."
         )
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """How a result lies against the half-map, and how much of it is the same, in the shells that hold signal.
-
-    Attributes
-    ----------
-    shift_px : along z, y, x
-    rotation : small angles only
-    orientation : compared with the other ways to lay the cube on itself, all Fourier points alike
-    correlation : with the half-map, all Fourier points alike
-    explained : share of the half-map's power that a scale for each shell explains
-    last : the last shell that holds signal
-    """
-
-    shift_px: npt.NDArray[np.float64]
-    rotation: Rotation
-    orientation: Orientation
-    correlation: float
-    explained: float
-    last: int
-
-    @property
-    def angle_degrees(self) -> float:
-        """The rotation's angle."""
-        return float(np.linalg.norm(self.rotation.degrees))
-
-    def facts(self) -> dict[str, Any]:
-        """Return what the record should say."""
-        return {
-            "shift_px": [round(float(s), 4) for s in self.shift_px],
-            "rotation_degrees": round(self.angle_degrees, 3),
-            "correlation": round(self.correlation, 4),
-            "signal_shells": self.last,
-        }
-
-
-def measure_likeness(
-    ours: Array,
-    theirs: Array,
-    sums: _Sums,
-    half_map_fsc: npt.NDArray[np.float64] | None,
-    compute: Compute,
-) -> Likeness:
-    """Measure a result's spectrum against the half-map's."""
-    last = last_signal_shell(half_map_fsc, sums.theirs)
-    shell = np.arange(sums.theirs.size)
-    inside = (shell > 0) & (shell <= last)
-    laid = lay_out(ours, last, compute), lay_out(theirs, last, compute)
-    each = sums.shell_correlation()
-    points = np.where(inside, shell**2, 0)  # of a shell, but for a common factor
-    total = float(sums.theirs[inside].sum())
-    explained = float((np.maximum(each, 0)[inside] ** 2 * sums.theirs[inside]).sum())
-    return Likeness(
-        shift_px=measure_shift(ours, theirs, compute),
-        rotation=_rotation(laid, sums, inside & (shell <= ROTATION_SHELLS)),
-        orientation=_orientation(laid, sums, inside),
-        correlation=float((each * points).sum() / points.sum()),
-        explained=explained / total if total > 0 else 0.0,
-        last=last,
-    )
-
-
-def _orientation(laid: tuple[Laid, Laid], sums: _Sums, inside: npt.NDArray[np.bool_]) -> Orientation:
-    def flat(power_sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the factors that give all points inside the same power: fine shells tell hands apart."""
-        points = np.arange(power_sums.size, dtype=np.float64) ** 2
-        return np.sqrt(np.divide(points, power_sums, out=np.zeros_like(points), where=inside & (power_sums > 0)))
-
-    return compare_orientations(laid[0].weighted(flat(sums.ours)), laid[1].weighted(flat(sums.theirs)))
-
-
-def _rotation(laid: tuple[Laid, Laid], sums: _Sums, inside: npt.NDArray[np.bool_]) -> Rotation:
-    # A sharp edge rings through the box, whose corners do not turn with the map.
-    taper = np.where(inside, soft_step(inside.size, 0, int(inside.sum()) + 1), 0.0)
-    return measure_rotation(laid[0].weighted(taper * sums.least_squares_scale()), laid[1].weighted(taper))
 
 
 def check_likeness(found: Likeness) -> None:
@@ -320,17 +194,6 @@ def _another_map(found: Likeness) -> SafeguardError:
         f"The regularizer returned another map: over the shells that hold signal (1 to {found.last}) it correlates "
         f"{found.correlation:.2f} with the half-map; at least {LEAST_CORRELATION:g} is asked for."
     )
-
-
-def last_signal_shell(half_map_fsc: npt.NDArray[np.float64] | None, plain_power: npt.NDArray[np.float64]) -> int:
-    """Return the last shell of those that hold signal, at least the second, at most the last but one."""
-    if half_map_fsc is not None:
-        last = last_shell_above(half_map_fsc, SIGNAL_FSC)
-    else:
-        each_point = plain_power[1:] / np.arange(1, plain_power.size) ** 2
-        under = np.flatnonzero(each_point <= SIGNAL_OVER_FLOOR * each_point.min())
-        last = int(under[0])
-    return max(min(last, plain_power.size - 2), FEWEST_SHELLS)
 
 
 def _check_gain(gain: npt.NDArray[np.float64]) -> None:

@@ -30,6 +30,9 @@ def draw_solvent_mask(call: Call, decision: Decision) -> None:
     name = call.job.name
     if not call.options.flag("mask_each_iteration") or name is None or name.half is None:
         return
+    if name.kind == "body":
+        call.record.solvent_mask = {"left": "a body has a mask of its own"}
+        return
     if not decision.regularize:
         call.record.solvent_mask = {"left": decision.reason}
         return

@@ -16,24 +16,25 @@ from extrecon.relion.history import CallName, Iteration, RefinementFolder
 
 _COLOURS = {"regularized": "green", "fallback": "bold red", "failed": "bold red", "unfinished": "yellow"}
 _WORDS = {"fallback": "PLAIN (FAILED)", "failed": "NO MAP", "unfinished": "at work"}
-MOST_WARNINGS = 8
+MOST_WARNINGS, MOST_COLUMNS = 8, 6
 
 
 def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = None) -> Table:
     """Return the refinement as a table: order, resolution per half, what each call did and how long it took."""
     columns = _columns(iterations)
+    are_many = len(columns) > MOST_COLUMNS
     shown = Table(title=Text(title), title_justify="left")  # a folder's name is no markup
     for name in ("it", "order", *(f"Å {_half(half)}" for half in _halves(iterations))):
         shown.add_column(name, justify="right")
-    for call in columns:
-        shown.add_column(call.label)
+    for name in [f"{len(columns)} calls"] if are_many else [call.label for call in columns]:
+        shown.add_column(name)
     shown.add_column("s a call", no_wrap=True)
     for iteration in iterations[-most_rows:] if most_rows else iterations:
         shown.add_row(
             str(iteration.number),
             order_text(iteration),
             *(_resolution(iteration, half) for half in _halves(iterations)),
-            *(_outcome(iteration, call) for call in columns),
+            *([_counted(iteration, columns)] if are_many else [_outcome(iteration, call) for call in columns]),
             _seconds(iteration),
         )
     return shown
@@ -153,7 +154,7 @@ def order_text(iteration: Iteration) -> str:
     """Return the HEALPix order, marked where the search was local."""
     order, local = iteration.healpix_order, iteration.local_healpix_order
     if order is None:
-        return "…"
+        return "–" if iteration.resolution_angstrom else "…"  # two-dimensional, or not known yet
     return f"{order} local" if local is not None and order >= local else str(order)
 
 
@@ -164,6 +165,14 @@ def _resolution(iteration: Iteration, half: int | None) -> str:
     if value is None:
         return "…"
     return f"{value:.2f}" if math.isfinite(value) else "–"
+
+
+def _counted(iteration: Iteration, calls: Sequence[CallName]) -> Text:
+    """Return how many of an iteration's calls were given what, where each would need a column."""
+    outcomes = [outcome for outcome in (_outcome(iteration, call) for call in calls) if outcome.plain]
+    kinds = {outcome.plain: outcome for outcome in outcomes}
+    told = [Text(f"{[o.plain for o in outcomes].count(word)} {word}", style=kinds[word].style) for word in kinds]
+    return Text(", ").join(told)
 
 
 def _outcome(iteration: Iteration, call: CallName) -> Text:
@@ -191,4 +200,7 @@ def _word(record: Mapping[str, Any]) -> str:
 
 def _seconds(iteration: Iteration) -> str:
     calls = sorted(iteration.records, key=str)
-    return " / ".join(f"{sum(iteration.records[c].get('seconds', {}).values()):.1f}" for c in calls)
+    took = [sum(iteration.records[call].get("seconds", {}).values()) for call in calls]
+    if len(took) > MOST_COLUMNS:
+        return f"{min(took):.1f} to {max(took):.1f}"
+    return " / ".join(f"{seconds:.1f}" for seconds in took)

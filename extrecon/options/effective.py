@@ -109,6 +109,12 @@ OPTIONS: tuple[Option, ...] = (
         False,
         "In local search draw RELION's solvent mask anew from both half-maps; see `extrecon run --help`.",
     ),
+    Option(
+        "gridding",
+        "auto",
+        "Iterate gridding weights; auto: where RELION does so when it reconstructs by itself.",
+        choices=("auto", "on", "off"),
+    ),
     Option("shell-scale", True, "Scale each Fourier shell of the result onto the plain map (least squares)."),
     Option(
         "amplitudes",

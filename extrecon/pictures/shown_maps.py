@@ -69,8 +69,10 @@ class Look:
 def pairs_of(account: Account) -> tuple[list[Pair], int]:
     """Return the last regularized maps of each half, class or body with their plain ones, else the last plain maps.
 
-    The number is of the calls that are left out.
+    The number is of the calls that are left out. Of two-dimensional classes nothing is shown.
     """
+    if account.values.get(labels.DIMENSIONS, "").startswith("2"):
+        return [], 0
     found: dict[CallName, Pair] = {}
     for iteration in account.iterations:
         for call in sorted({*iteration.calls, *iteration.records}, key=str):
@@ -109,7 +111,7 @@ def _of_relion(account: Account) -> dict[CallName, Pair]:
                 for number in range(1, MOST_SHOWN + 1):
                     name = f"{iteration.root}_it{iteration.number:03d}{part}_{kind}{number:03d}.mrc"
                     if (account.folder / name).is_file():
-                        call = CallName(half, kind, number)
+                        call = CallName(half, kind, number, account.is_split)
                         found[call] = Pair(iteration.number, call, account.folder / name, None, {})
         if found:
             final = account.folder / f"{iteration.root}_class001.mrc"  # of all particles, at the very end

@@ -42,7 +42,12 @@ def data_of_job(job: Job) -> FourierData:
 
 def map_damping_of_job(job: Job, *, compute: Compute) -> npt.NDArray[np.float64]:
     """Return `map_damping` of one of RELION's jobs; 1 where it has no tau2 table."""
-    data = data_of_job(job)
-    if job.tau2 is None:
+    return damping_of(data_of_job(job), compute)
+
+
+def damping_of(data: FourierData, compute: Compute) -> npt.NDArray[np.float64]:
+    """Return `map_damping` of what a half-map is made from; 1 where no tau2 is known."""
+    if data.tau2 is None:
         return np.ones(data.geometry.original_size // 2 + 1)
-    return map_damping(data.accumulators, data.geometry, tau2=job.tau2, tau2_fudge=job.tau2_fudge, compute=compute)
+    fudge = data.tau2_fudge
+    return map_damping(data.accumulators, data.geometry, tau2=data.tau2, tau2_fudge=fudge, compute=compute)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,13 +174,18 @@ def _end(
 def _starts(folder: Path, iterations: Sequence[Iteration]) -> list[Start]:
     """Return what the first optimiser file of the run and of each of its continuations tells."""
     roots = {original_root(iteration.root) for iteration in iterations}
-    first: dict[str, tuple[int, Path]] = {}
+    found: list[tuple[int, float, Path]] = []
     for path in folder.glob(f"*{OPTIMISER}"):
         name = parse_file_name(path.name)
-        if name is None or name.ending != OPTIMISER or original_root(name.root) not in roots:
-            continue
-        first[name.root] = min(first.get(name.root, (name.iteration, path)), (name.iteration, path))
-    return [_start(path) for _, path in sorted(first.values())]
+        if name is not None and name.ending == OPTIMISER and original_root(name.root) in roots:
+            with suppress(OSError):
+                found.append((name.iteration, path.stat().st_mtime, path))
+    starts: list[Start] = []
+    for _, _, path in sorted(found):
+        start = _start(path)
+        if start.options not in {other.options for other in starts}:  # another root, or continued in place
+            starts.append(start)
+    return starts
 
 
 def _start(path: Path) -> Start:

@@ -6,6 +6,7 @@ the run before.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from extrecon.relion.names import OPTIMISER, original_root, parse_file_name
 
 _HEAD_BYTES = 65536
 _LONGEST_CHAIN = 100
+_MAJOR_VERSION = re.compile(r"version[:\s]+(\d+)\.")
+_SKIPS_GRIDDING_FROM = 4
 
 
 class Command:
@@ -45,6 +48,24 @@ class Command:
     def starts_a_run(self) -> bool:
         """Whether these are all the options, rather than a continued run's few."""
         return self.is_known and not self.has("--continue")
+
+
+def iterates_gridding(opening: str) -> bool | None:
+    """Return whether RELION iterates gridding weights when it reconstructs by itself; None if that is not known.
+
+    Up to 3.1 it does unless it is told otherwise, as its window does by default; since 4.0 it does not. Nothing in
+    the file of an external call tells, and RELION's own program for these calls always iterates.
+
+    Parameters
+    ----------
+    opening : the comments at the head of an optimiser file
+    """
+    command, version = Command(opening), _MAJOR_VERSION.search(opening)
+    if not command.is_known or version is None:
+        return None
+    if int(version[1]) < _SKIPS_GRIDDING_FROM:
+        return not command.has("--skip_gridding")
+    return command.has("--dont_skip_gridding")
 
 
 def initial_low_pass(opening: str, optimiser: Path) -> tuple[bool, float | None]:

@@ -26,6 +26,7 @@ from extrecon.relion.names import (
     OPTIMISER,
     SAMPLING,
     FileName,
+    is_restated,
     original_root,
     parse_file_name,
     root_of_optimiser,
@@ -36,17 +37,29 @@ _OF_ITERATIONS = (SAMPLING, OPTIMISER, MODEL)
 
 
 class CallName(NamedTuple):
-    """Which of an iteration's calls: half (None if joined), "class" or "body", and its number from 1."""
+    """Which of an iteration's calls.
+
+    Attributes
+    ----------
+    half : 1 or 2; None if joined, or in a classification
+    kind : "class" or "body"
+    number : of the class or body, from 1
+    has_halves : whether there are half sets at all
+    """
 
     half: int | None
     kind: str
     number: int
+    has_halves: bool = True
 
     @property
     def label(self) -> str:
-        """Short form for people; class 1 is not named, since most refinements have no other."""
+        """Short form for people; in half sets class 1 is not named, since most refinements have no other."""
+        numbered = f"{self.kind}{self.number:03d}"
+        if not self.has_halves:
+            return numbered
         half = f"half{self.half}" if self.half else "joined"
-        return half if (self.kind, self.number) == ("class", 1) else f"{half} {self.kind}{self.number:03d}"
+        return half if (self.kind, self.number) == ("class", 1) else f"{half} {numbered}"
 
 
 @dataclass
@@ -109,11 +122,15 @@ class RefinementFolder:
             if name is None:
                 continue
             number, root = name.iteration, name.root
+            if is_restated(root, number) and number in latest and latest[number].root != root:
+                continue
             # What the run before left of the same iteration must not pass for the continued run's.
             latest[number] = found.setdefault((number, root), Iteration(number, root))
             self._take(path, name, latest[number])
         iterations = [latest[number] for number in sorted(latest)]
         _mark_uncalled(iterations)
+        if not any(call.half for i in iterations for call in (*i.calls, *i.records)):
+            _without_halves(iterations)
         if iterations and any(call.half is None for call in iterations[-1].calls):
             self._take_final(iterations[-1])
             if len(iterations) > 1 and iterations[-1].local_healpix_order is None:
@@ -250,8 +267,15 @@ def _mark_uncalled(iterations: list[Iteration]) -> None:
     has_called = False
     for iteration in iterations:
         called = bool(iteration.calls or iteration.records)
-        iteration.is_uncalled = has_called and not called and bool(iteration.resolution_angstrom)
+        is_own = bool(iteration.resolution_angstrom) and not is_restated(iteration.root, iteration.number)
+        iteration.is_uncalled = has_called and not called and is_own
         has_called |= called
+
+
+def _without_halves(iterations: list[Iteration]) -> None:
+    for iteration in iterations:
+        iteration.calls = {call._replace(has_halves=False) for call in iteration.calls}
+        iteration.records = {call._replace(has_halves=False): r for call, r in iteration.records.items()}
 
 
 def read_values(path: Path) -> dict[str, str]:

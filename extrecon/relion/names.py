@@ -29,7 +29,7 @@ _OF_AN_ITERATION = re.compile(
     r"(?:_(?P<kind>class|body)(?P<number>\d{3,}))?(?P<ending>_[a-z_]+\.[a-z]+)"
 )
 _ITERATION = re.compile(r".*_it(\d{3,})(?=[_.])")
-_CONTINUED = re.compile(r"_ct\d+$")
+_CONTINUED = re.compile(r"_ct(\d+)$")
 
 
 class FileName(NamedTuple):
@@ -78,6 +78,15 @@ def iteration_of(name: str) -> int | None:
 def original_root(root: str) -> str:
     """Return the root that a run had before it was continued for the first time."""
     return _CONTINUED.sub("", root)
+
+
+def is_restated(root: str, iteration: int) -> bool:
+    """Tell whether files of this name only repeat the iteration that a run was continued from.
+
+    RELION writes them anew under the continued run's root before it begins.
+    """
+    match = _CONTINUED.search(root)
+    return match is not None and int(match[1]) == iteration
 
 
 def root_of_optimiser(name: str) -> str | None:
@@ -133,6 +142,12 @@ def unfiltered_half_map(name: JobName, half: int) -> Path:
     """Return the path of a half's map without prior, which RELION writes where it corrects the FSC."""
     what = f"{name.kind}{name.number:03d}"
     return name.folder / f"{name.root}_it{name.iteration:03d}_half{half}_{what}_unfil.mrc"
+
+
+def body_masks(name: JobName) -> list[Path]:
+    """Return where RELION may have written its mask of a body: under the run's root, or under the first run's."""
+    roots = dict.fromkeys((name.root, name.original_root))
+    return [name.folder / f"{root}_body{name.number:03d}_mask.mrc" for root in roots]
 
 
 def output_stem(star: Path) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 from extrecon.errors import StarError
 from extrecon.relion import labels
-from extrecon.relion.command import Command, initial_low_pass
+from extrecon.relion.command import Command, initial_low_pass, iterates_gridding
 from extrecon.relion.job import Job
 from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, JobName, original_root, parse_file_name
 from extrecon.relion.star import StarFile, read_star
@@ -38,6 +38,7 @@ class SearchState:
     initial_low_pass_angstrom : what the starting reference was low-passed to, Å; None also if it was not
     initial_low_pass_is_known : whether a command line tells it; RELION does not repeat it when it continues
     sequential_halves : whether RELION reconstructs half2 only after half1 has ended
+    iterates_gridding : whether RELION iterates gridding weights when it reconstructs by itself; None if unknown
     problems : a sentence for each file that could not be used
     """
 
@@ -50,6 +51,7 @@ class SearchState:
     initial_low_pass_angstrom: float | None = None
     initial_low_pass_is_known: bool = False
     sequential_halves: bool = False
+    iterates_gridding: bool | None = None
     problems: tuple[str, ...] = ()
 
     @property
@@ -160,6 +162,7 @@ def _from_optimiser(star: StarFile) -> dict[str, Any]:
         "initial_low_pass_angstrom": low_pass,
         "initial_low_pass_is_known": known,
         "sequential_halves": Command(star.opening).has("--sequential_halves_recons"),
+        "iterates_gridding": iterates_gridding(star.opening),
     }
 
 

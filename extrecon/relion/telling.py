@@ -25,6 +25,7 @@ FOREIGN, UNCALLED = "foreign", "uncalled"
 """Beside a record's outcomes: a call that something else answered, and an iteration without a call."""
 HARM = ("fallback", "failed", FOREIGN, UNCALLED)
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+_MOST_NAMED = 6
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -81,7 +82,10 @@ class Given:
     def where(self) -> str:
         """Iterations and calls, for people."""
         span = f"it{self.first:03d}" + (f"–{self.last:03d}" if self.last > self.first else "")
-        return " ".join([span, ", ".join(self.calls)]).strip()
+        calls = ", ".join(self.calls)
+        if len(self.calls) > _MOST_NAMED:
+            calls = f"{len(self.calls)} calls, {self.calls[0]} to {self.calls[-1]}"
+        return " ".join([span, calls]).strip()
 
     def __str__(self) -> str:
         return f"{self.where}: {self.told}" + (f" ({self.reason})" if self.reason else "")

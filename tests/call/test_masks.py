@@ -174,3 +174,33 @@ def test_label_maps_are_not_taken_for_masks(tmp_path: Path) -> None:
 def test_a_mask_without_a_pixel_size_is_taken_as_it_is(tmp_path: Path) -> None:
     write_volume(tmp_path / "mask.mrc", soft_mask(), 0.0)
     assert read_mask(tmp_path / "mask.mrc", MaskGrid(box=BOX, pixel_size_angstrom=PIXEL_SIZE)).notes == ()
+
+
+@pytest.mark.parametrize("centre", [(12, 12, 12), (7, 15, 9), (17, 5, 12)])
+def test_a_body_is_masked_by_its_own_mask_where_relion_reconstructs_it(
+    centre: tuple[int, int, int], tmp_path: Path
+) -> None:
+    """RELION puts the mask's centre of mass into the middle of the box; the solvent mask is of the whole."""
+    distance = np.sqrt(sum((np.indices((BOX,) * 3)[axis] - c) ** 2 for axis, c in enumerate(centre)))
+    write_map(tmp_path / "whole.mrc", HalfMap(soft_mask(), PIXEL_SIZE))
+    files = write_job(tmp_path, name="run_ct3_it005_half1_body002")
+    optimiser = files.previous("optimiser")
+    optimiser.write_text(optimiser.read_text().replace("None", "whole.mrc"))
+    write_map(tmp_path / "run_body001_mask.mrc", HalfMap(soft_mask(), PIXEL_SIZE))
+    body = np.clip(6.0 - distance, 0, 1).astype(np.float32)
+    write_map(tmp_path / "run_body002_mask.mrc", HalfMap(body, PIXEL_SIZE))
+    record, said = run(files, regularizer="masked", mask="whole.mrc", fsc_cutoff=False, shell_scale=False)
+    assert record.outcome == "regularized"
+    assert record.mask == f"{tmp_path}/run_body002_mask.mrc (RELION's of this body, moved to the middle)"
+    assert "--mask whole.mrc was not read: a body has a mask of its own" in " ".join(said)
+    moved = np.roll(body, [BOX // 2 - c for c in centre], (0, 1, 2))
+    plain, masked = (read_map(path).density for path in (files.beside("_plain.mrc"), files.result))
+    assert masked == pytest.approx(plain * moved, abs=1e-6)
+
+
+def test_a_body_without_relions_mask_has_one_made_from_its_map(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_half1_body001")
+    write_map(tmp_path / "whole.mrc", HalfMap(soft_mask(), PIXEL_SIZE))
+    optimiser = files.previous("optimiser")
+    optimiser.write_text(optimiser.read_text().replace("None", "whole.mrc"))
+    assert run(files, regularizer="masked")[0].mask == "made from the half-map"

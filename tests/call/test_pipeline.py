@@ -236,6 +236,39 @@ def test_without_the_tau2_table_the_map_term_is_left_out_and_told(tmp_path: Path
     assert difference(read_map(files.result).density, files.density) < 0.02
 
 
+@pytest.mark.parametrize(
+    ("version", "command", "iterated"),
+    [
+        ("3.1.3", "", True),
+        ("3.1.3-commit-0c3f0b", " --pad 1 --skip_gridding", False),
+        ("4.0.1", "", False),
+        ("5.0.1", " --pad 1", False),
+        ("5.0.1", " --dont_skip_gridding", True),
+        ("10.0", "", False),
+        ("unknown", "", True),
+    ],
+)
+def test_gridding_is_iterated_where_relion_would(
+    version: str, command: str, iterated: bool, tmp_path: Path
+) -> None:
+    def reconstructed(name: str, **flags: Any) -> np.ndarray:
+        weight = 1.0 + 99.0 * np.random.default_rng(0).random((2 * BOX, 2 * BOX, BOX + 1))
+        files = write_job(tmp_path / name, weight=weight)
+        write_previous(files.folder, "run", command=f"{command} --auto_refine")
+        optimiser = files.previous("optimiser")
+        optimiser.write_text(optimiser.read_text().replace("version 3.1.3", f"version {version}"))
+        record, _ = run(files, apply="never", **flags)
+        assert record.gridding is not None
+        made[name] = record.gridding
+        return read_map(files.result).density
+
+    made: dict[str, bool] = {}
+    auto, on, off = (reconstructed(word, gridding=word) for word in ("auto", "on", "off"))
+    assert made == {"auto": iterated, "on": True, "off": False}
+    assert difference(on, off) > 0.01
+    assert np.array_equal(auto, on if iterated else off)
+
+
 def test_two_dimensional_references_are_reconstructed(tmp_path: Path) -> None:
     density = blobs()[BOX // 2]
     files = write_job(tmp_path, name="run_it005_class002", density=density, split=0)
@@ -279,6 +312,22 @@ def test_a_class_without_half_maps_keeps_all_its_shells(tmp_path: Path) -> None:
     assert any("no half-map FSC is known" in line for line in said)
     plain, result = (mrcfile.read(path) for path in (files.beside("_plain.mrc"), files.result))
     assert np.corrcoef(plain.ravel(), result.ravel())[0, 1] > 0.99
+
+
+def test_what_the_map_term_has_damped_is_no_signal_of_a_class(tmp_path: Path) -> None:
+    """Whatever a regularizer leaves in shells that are next to nothing, it is judged by the others."""
+    shells = np.arange(BOX // 2 + 1)
+    files = write_job(tmp_path, name="run_it005_class002", split=0, fsc=np.zeros(shells.size))
+    damped = files.star.read_text()
+    for shell in shells[6:]:
+        damped = damped.replace(f"{shell:12d} {1e3:e}", f"{shell:12d} {1e-7 / 4**shell:e}")
+    files.star.write_text(damped)
+    mask = np.zeros((BOX,) * 3, np.float32)
+    mask[6:-6, 6:-6, 6:-6] = 1.0
+    write_map(tmp_path / "mask.mrc", HalfMap(mask, PIXEL_SIZE))
+    record, _ = run(files, regularizer="masked", mask="mask.mrc", apply="always")
+    assert record.outcome == "regularized"
+    assert record.safeguards["signal_shells"] == 5
 
 
 def test_stale_results_are_removed_before_work_starts(tmp_path: Path) -> None:

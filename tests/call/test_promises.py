@@ -12,10 +12,12 @@ from scipy.spatial.transform import Rotation
 
 from extrecon.call import safeguards
 from extrecon.call.alignment import compare_orientations, lay_out, measure_rotation
+from extrecon.call.likeness import last_signal_shell
 from extrecon.call.plugin import real_array
 from extrecon.call.safeguards import Guarded, guard
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
+from extrecon.fourier.masks import radius_px, soft_sphere
 from extrecon.fourier.shells import Shells, power, soft_step
 from tests.jobs import blobs
 
@@ -108,6 +110,37 @@ def test_not_shifted() -> None:
     assert guarded(moved(plain, 0.09), plain).facts["shift_px"][2] == pytest.approx(0.09, abs=0.005)
     with pytest.raises(SafeguardError, match=r"shifted the map by 0\.11 px"):
         guarded(moved(plain, 0.11), plain)
+
+
+def with_corners(density: Volume, level: float) -> Volume:
+    """Return the map as RELION writes it with padding 1: a level outside the sphere, divided by sinc²(r / n)."""
+    distance = radius_px(len(density))
+    outside = np.clip((distance - len(density) / 2) / 3, 0, 1)
+    return ((density + (level - density) * outside) / np.sinc(distance / len(density)) ** 2).astype(np.float32)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.3, 10.0])
+def test_what_lies_outside_the_sphere_hides_no_shift_and_feigns_none(level: float) -> None:
+    plain = with_corners(plain_map(), level)
+    sphere = soft_sphere(N, 14)
+    found = guarded(plain * sphere, plain)  # a regularizer leaves out what is no particle
+    assert found.facts["compared"] == "in the sphere"
+    assert np.abs(found.facts["shift_px"]).max() < 0.01
+    assert found.facts["correlation"] > 0.95
+    inside = sphere == 1
+    assert np.linalg.norm((found.density - plain)[inside]) < 0.1 * np.linalg.norm(plain[inside])
+    assert guarded(moved(plain * sphere, 0.09), plain).facts["shift_px"][2] == pytest.approx(0.09, abs=0.01)
+    with pytest.raises(SafeguardError, match=r"shifted the map by 0\.3\d px"):
+        guarded(moved(plain * sphere, 0.35), plain)
+    # The corners stay as they were, and outweigh the particle.
+    with pytest.raises(SafeguardError, match=r"turned or mirrored|another map|shifted"):
+        guarded(plain + (plain[:, ::-1] - plain) * sphere, plain)
+
+
+def test_what_lies_outside_the_sphere_counts_where_it_is_weak() -> None:
+    plain = plain_map()
+    assert "compared" not in guarded(1.5 * plain, plain).facts
+    assert "compared" not in guarded(1.5 * plain, with_corners(plain, 0.003)).facts
 
 
 @pytest.mark.parametrize("axis", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 2, 3)])
@@ -235,12 +268,12 @@ def test_a_small_region_of_the_wrong_hand_is_not_promised_to_be_found() -> None:
 def test_signal_shells_without_an_fsc_stand_above_the_noise() -> None:
     points = np.arange(9) ** 2
     noise, signal = np.full(9, 3.0), np.array([500.0, 90, 40, 9, 3.5, 2, 0.1, 0, 0])
-    assert safeguards.last_signal_shell(None, points * (noise + signal)) == 4
-    assert safeguards.last_signal_shell(None, points[:6] * signal[:6]) == 3  # without noise, nearly all of them
-    assert safeguards.last_signal_shell(None, points * noise) == 2
-    assert safeguards.last_signal_shell(np.array([1, 1, 0.6, 0.4, 0.9, 0.0]), np.ones(6)) == 2
-    assert safeguards.last_signal_shell(np.array([1, 0.2, 0.1, 0.1, 0.1, 0.0]), np.ones(6)) == 2
-    assert safeguards.last_signal_shell(np.ones(6), np.ones(6)) == 4
+    assert last_signal_shell(None, points * (noise + signal)) == 4
+    assert last_signal_shell(None, points[:6] * signal[:6]) == 3  # without noise, nearly all of them
+    assert last_signal_shell(None, points * noise) == 2
+    assert last_signal_shell(np.array([1, 1, 0.6, 0.4, 0.9, 0.0]), np.ones(6)) == 2
+    assert last_signal_shell(np.array([1, 0.2, 0.1, 0.1, 0.1, 0.0]), np.ones(6)) == 2
+    assert last_signal_shell(np.ones(6), np.ones(6)) == 4
 
 
 def test_every_promise_in_the_table_has_its_test() -> None:

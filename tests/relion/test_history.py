@@ -104,10 +104,26 @@ def test_calls_of_the_run_before_do_not_hide_that_the_continued_one_made_none(tm
     for number in (3, 4, 5):
         write_model(tmp_path, f"run_it{number:03d}")
         call_of(tmp_path, f"run_it{number:03d}")
-    write_model(tmp_path, "run_ct3_it004")
     newer = (tmp_path / "run_it005_half1_model.star").stat().st_mtime_ns + 10**9
-    os.utime(tmp_path / "run_ct3_it004_half1_model.star", ns=(newer, newer))
+    for name in ("run_ct3_it003", "run_ct3_it004"):
+        write_model(tmp_path, name)
+        os.utime(tmp_path / f"{name}_half1_model.star", ns=(newer, newer))
     assert uncalled(tmp_path) == [4]
+
+
+def test_the_iteration_that_a_run_was_continued_from_is_the_one_that_was_called_for(tmp_path: Path) -> None:
+    """RELION repeats its files under the new root, without a call."""
+    write_model(tmp_path, "run_it003")
+    call_of(tmp_path, "run_it003")
+    newer = (tmp_path / "run_it003_half1_model.star").stat().st_mtime_ns + 10**9
+    write_model(tmp_path, "run_ct3_it003")
+    os.utime(tmp_path / "run_ct3_it003_half1_model.star", ns=(newer, newer))
+    found = RefinementFolder(tmp_path, "run_ct3").iterations()
+    assert [(i.number, i.root, len(i.calls), i.is_uncalled) for i in found] == [(3, "run", 1, False)]
+    # The run before may be gone, but for an earlier call.
+    for path in tmp_path.glob("run_it003_*"):
+        path.rename(tmp_path / path.name.replace("it003", "it002"))
+    assert uncalled(tmp_path) == []
 
 
 @pytest.mark.parametrize("version", ["3.1.3", "5.0.1"])
