@@ -17,6 +17,7 @@ from extrecon.compare.subject import REFINED
 from extrecon.compare.user_recipe import UserRecipe
 from extrecon.errors import InputError, UsageError
 from extrecon.maps.mrc import read_map
+from extrecon.relion import labels
 from extrecon.relion.particles import ParticleFile, read_particles
 
 _ENDS = 1 << 14  # bytes of each stack, at its beginning and its end, that tell it from another
@@ -104,7 +105,7 @@ def read_own_particles(
     source, reference = (_file(recipe.value(option), option, folder) for option in ("--i", "--ref"))
     particles = read_particles(source)
     if not particles.has_image_names:
-        raise InputError(f"{source}: names no images (rlnImageName); is it a STAR file of particles?")
+        raise InputError(f"{source}: names no images ({labels.IMAGE_NAME}); is it a STAR file of particles?")
     if recipe.local_from_the_start and not particles.has_poses:
         raise UsageError(
             f"{source}: the particles have no angles, but the command searches locally from the start "
@@ -117,7 +118,7 @@ def read_own_particles(
     hashes: dict[str, Any] = {"particles": _hash_of(particles, source, folder), "reference": file_sha256(reference)}
     notes = []
     if particles.half_sets() is not None:
-        notes.append("The particles are divided already (rlnRandomSubset): all seeds have the same halves.")
+        notes.append(f"The particles are divided already ({labels.HALF_SET}): all seeds have the same halves.")
     held_out = None
     if hold_out_fraction is not None:
         refined, held_out = hold_out(source, hold_out_fraction, output, redo=redo)
