@@ -177,7 +177,8 @@ def _draw_curves(axes: Axes, scores: Scores) -> None:
         if name in scores:
             axes.plot(_frequency(scores), scores[name]["masked"], "--", label=f"with the {name}, masked")
     axes.axhline(GOLD_STANDARD, color="0.6", linewidth=0.8)
-    axes.set(xlabel="spatial frequency, 1/Å", ylabel="FSC", ylim=(-0.1, 1.05))
+    opposite = min((min(scores[name]["masked"]) for name in ("truth", "model") if name in scores), default=0.0)
+    axes.set(xlabel="spatial frequency, 1/Å", ylabel="FSC", ylim=(min(-0.1, opposite - 0.05), 1.05))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
 

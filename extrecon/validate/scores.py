@@ -84,7 +84,9 @@ def _compare(
     """Add what another map says of this one, and the warning if they are of opposite sign somewhere."""
     of = given.map
     order = len(symmetry_group(given.symmetry))
-    zones = sign_zones(np.asarray(of.density, np.float64), other, mask, of.pixel_size_angstrom, order)
+    finest = scores["half_maps"]["resolution_angstrom"] if "half_maps" in scores else None
+    density = np.asarray(of.density, np.float64)
+    zones = sign_zones(density, other, mask, of.pixel_size_angstrom, order, finest)
     scores[name] = _against(of, other, mask) | {"opposite_sign": zone_numbers(zones)}
     if told := zone_warning(zones, name):
         scores["warnings"].append(told)

@@ -14,7 +14,7 @@ from extrecon.validate.fsc import fsc, shell_radius
 FloatArray = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.floating[Any]]
 
-SIGMAS = 5.0
+SIGMAS = 4.0
 """How far below 0 a zone's FSC must be, in its standard deviations by chance."""
 FEWEST_SHELLS = 2
 
@@ -40,7 +40,12 @@ class Zone:
 
 
 def sign_zones(
-    density: Volume, other: Volume, mask: Volume, pixel_size_angstrom: float, symmetry_order: int = 1
+    density: Volume,
+    other: Volume,
+    mask: Volume,
+    pixel_size_angstrom: float,
+    symmetry_order: int = 1,
+    finest_angstrom: float | None = None,
 ) -> list[Zone]:
     """Return the zones in which two maps of the same thing agree or are opposite, from coarse to fine.
 
@@ -55,10 +60,13 @@ def sign_zones(
     density, other : (n, n, n)
     mask : (n, n, n), 0 to 1; both are compared under it
     symmetry_order : how many operators the point group has
+    finest_angstrom : shells beyond are noise and are not asked; None for all
     """
-    curve = fsc(density * mask, other * mask)
-    points = independent_points(mask) / symmetry_order
     edge = len(mask) * pixel_size_angstrom
+    curve = fsc(density * mask, other * mask)
+    if finest_angstrom is not None:
+        curve = curve[: int(edge / finest_angstrom + 1e-6) + 1]
+    points = independent_points(mask) / symmetry_order
     zones = []
     for first, last in _runs(curve):
         inside = slice(first, last + 1)

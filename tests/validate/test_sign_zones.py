@@ -90,6 +90,16 @@ def _with_twofolds(volume: np.ndarray) -> np.ndarray:
     return np.asarray(volume + turned((0, 1)) + turned((0, 2)) + turned((1, 2)))
 
 
+def test_shells_beyond_the_limit_are_not_asked(truth: np.ndarray) -> None:
+    gain = np.where(np.isin(np.arange(BOX // 2 + 1), [8, 9, 10, 20, 21, 22]), -1.0, 1.0)
+    wrong, edge = filtered(truth, gain), BOX * PIXEL
+    told = [zone for zone in sign_zones(wrong, truth, MASK, PIXEL) if zone.fsc < 0]
+    assert [zone.first_shell for zone in told] == pytest.approx([8, 20], abs=1)
+    told = [zone for zone in sign_zones(wrong, truth, MASK, PIXEL, 1, edge / 15) if zone.fsc < 0]
+    assert [zone.first_shell for zone in told] == pytest.approx([8], abs=1)
+    assert sign_zones(wrong, truth, MASK, PIXEL, 1, np.inf) == []
+
+
 def test_an_inverted_map_is_told_as_one(truth: np.ndarray) -> None:
     zones = sign_zones(-truth, truth, MASK, PIXEL)
     assert all(zone.fsc < 0 for zone in zones)
