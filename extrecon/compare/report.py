@@ -13,6 +13,7 @@ import numpy as np
 from extrecon.compare.baseline import Score, arms_of, reference_arm, relion_options, to_beat
 from extrecon.compare.columns import BY_KEY, COLUMNS, Column, all_have, ranked_by
 from extrecon.compare.curves import draw
+from extrecon.compare.final_maps import draw_final_maps
 from extrecon.compare.held_out import paired_difference
 from extrecon.compare.start import COMMON_START
 from extrecon.system.files import replacing
@@ -160,7 +161,7 @@ def markdown(table: Sequence[Sequence[str]]) -> str:
 def write_report(
     folder: Path, scores: Sequence[Score], order: Sequence[str], title: str, facts: Facts
 ) -> list[Path]:
-    """Write ``comparison.json``, ``comparison.md`` and, if any run has a score, ``.png``; return their paths."""
+    """Write ``comparison.json``, ``comparison.md`` and, if any run has a score, pictures; return their paths."""
     paths = [folder / f"comparison.{kind}" for kind in FORMATS]
     told = {
         **(_compared(scores, order) if scores else {}),
@@ -172,12 +173,14 @@ def write_report(
     }
     with replacing(paths[0]) as temporary:
         temporary.write_text(json.dumps(told, indent=1) + "\n")
+    maps = draw_final_maps(folder, scores, order)
+    pictures = [path.name for path in (paths[2], *maps)]
     with replacing(paths[1]) as temporary:
-        temporary.write_text(_page(scores, order, title, paths[2].name, facts))
+        temporary.write_text(_page(scores, order, title, pictures, facts))
     if not scores:
         return paths[:2]
     draw(paths[2], scores, order)
-    return paths
+    return [*paths, *maps]
 
 
 def _compared(scores: Sequence[Score], order: Sequence[str]) -> dict[str, Any]:
@@ -195,7 +198,7 @@ def _plain(found: dict[str, Spread]) -> dict[str, Any]:
     return {key: vars(spread) for key, spread in found.items()}
 
 
-def _page(scores: Sequence[Score], order: Sequence[str], title: str, picture: str, facts: Facts) -> str:
+def _page(scores: Sequence[Score], order: Sequence[str], title: str, pictures: Sequence[str], facts: Facts) -> str:
     notes = [f"**{note}**" for note in warnings(scores)]
     notes += [
         f"{arm} gives RELION `{' '.join(options)}`."
@@ -215,6 +218,8 @@ def _page(scores: Sequence[Score], order: Sequence[str], title: str, picture: st
     if not all_have(scores, "median_error_degrees"):
         reach = max((score.get("means_up_to_angstrom", 0.0) for score in scores), default=0.0)
         meaning, curves = _WITHOUT_TRUTH.format(reach=reach), "FSC curves"
+    meanings = (curves, "Final maps, side by side")
+    shown = "\n\n".join(f"![{what}]({name})" for what, name in zip(meanings, pictures, strict=False))
     return f"""# {title}
 
 {sentences}
@@ -225,7 +230,7 @@ Mean ± standard deviation over the seeds; below an arm, its difference to {best
 {meaning} Memory is the largest sum of resident sizes.
 {listed}
 
-![{curves}]({picture})
+{shown}
 {failed}"""
 
 

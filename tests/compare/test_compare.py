@@ -66,7 +66,9 @@ def test_what_is_done_is_kept_and_the_rest_is_added(data: Path) -> None:
     after = scores(data)
     assert set(after) == {"plain_1", "plain_2", "other_1", "other_2"}
     assert {name: after[name] for name in before} == before
-    assert (data / "compare" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("comparison.png", "comparison_maps.png"):
+        assert (data / "compare" / picture).read_bytes().startswith(b"\x89PNG")
+        assert f"]({picture})" in (data / "compare" / "comparison.md").read_text()
     found = report(data)
     # Three Gaussian angles of 1° and 2° standard deviation have a median length of 1.538 such deviations.
     error = found["arms"]["plain"]["median_error_degrees"]
