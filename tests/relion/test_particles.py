@@ -75,7 +75,8 @@ def test_further_columns_and_the_optics_stand_there(tmp_path: Path) -> None:
 def test_shifts_that_relion_30_wrote_never_pass_for_angstrom(tmp_path: Path) -> None:
     """It had no optics groups and shifts in px, whose size follows from detector and magnification."""
     path = tmp_path / "old.star"
-    labels = "_rlnImageName #1\n_rlnAngleRot #2\n_rlnAngleTilt #3\n_rlnAnglePsi #4\n_rlnOriginX #5\n_rlnOriginY #6\n"
+    names = ("ImageName", "AngleRot", "AngleTilt", "AnglePsi", "OriginX", "OriginY")
+    labels = "".join(f"_rln{name} #{number}\n" for number, name in enumerate(names, 1))
     path.write_text(f"\ndata_images\n\nloop_\n{labels}000001@images.mrcs 10 20 30 1.5 -2\n\n")
     found = read_particles(path)
     assert found.has_poses
