@@ -79,12 +79,6 @@ def test_the_draw_is_balanced_and_the_same_again(tmp_path: Path) -> None:
     assert len(set(np.diff(places))) > 2  # not every fifth of the file
 
 
-def test_old_shifts_are_in_pixels(tmp_path: Path) -> None:
-    # 6 µm at 40000 times are 1.5 Å.
-    shifts = read_particles(flat(tmp_path / "a.star")).shifts_angstrom()
-    assert shifts[0] == pytest.approx([-3.0, 3.0])
-
-
 def test_too_few_are_refused(tmp_path: Path) -> None:
     source = new_style(tmp_path / "a.star")
     with pytest.raises(UsageError, match="of 200 particles leaves too few on one side: 0"):

@@ -72,17 +72,20 @@ def test_further_columns_and_the_optics_stand_there(tmp_path: Path) -> None:
     assert list(file.column("optics", labels.IMAGE_PIXEL_SIZE)) == [1.5]
 
 
-def test_what_relion_30_wrote_is_refused(tmp_path: Path) -> None:
-    """It had no optics groups and shifts in px: they must not pass for Å."""
+def test_shifts_that_relion_30_wrote_never_pass_for_angstrom(tmp_path: Path) -> None:
+    """It had no optics groups and shifts in px, whose size follows from detector and magnification."""
     path = tmp_path / "old.star"
-    path.write_text(
-        "\ndata_images\n\nloop_\n_rlnImageName #1\n_rlnAngleRot #2\n_rlnAngleTilt #3\n_rlnAnglePsi #4\n"
-        "_rlnOriginX #5\n_rlnOriginY #6\n000001@images.mrcs 10 20 30 1.5 -2\n\n"
-    )
+    names = ("ImageName", "AngleRot", "AngleTilt", "AnglePsi", "OriginX", "OriginY")
+    labels = "".join(f"_rln{name} #{number}\n" for number, name in enumerate(names, 1))
+    path.write_text(f"\ndata_images\n\nloop_\n{labels}000001@images.mrcs 10 20 30 1.5 -2\n\n")
     found = read_particles(path)
-    assert not found.has_poses
-    with pytest.raises(StarError, match="data_particles has no column"):
-        found.image_numbers()
+    assert found.has_poses
+    assert found.image_numbers() == [1]
+    with pytest.raises(StarError, match="data_images has no column _rlnDetectorPixelSize"):
+        found.shifts_angstrom()
+    more = "_rlnMagnification #7\n_rlnDetectorPixelSize #8\n"  # 14 µm at 70000 times: 2 Å
+    path.write_text(f"\ndata_images\n\nloop_\n{labels}{more}000001@images.mrcs 10 20 30 1.5 -2 70000 14\n\n")
+    assert read_particles(path).shifts_angstrom() == pytest.approx(np.array([[3.0, -4.0]]))
 
 
 def test_an_image_without_a_number_is_refused(tmp_path: Path) -> None:
