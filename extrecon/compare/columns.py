@@ -28,6 +28,7 @@ COLUMNS = (
     Column("median_shift_error_angstrom", "median shift error, Å", 3, -1),
     Column("mean_fsc", "mean FSC with the truth", 4, 1),
     Column("truth_resolution_angstrom", "FSC 0.5 with the truth, Å", 2, -1),
+    Column("held_out_nats_at_best_filter", "held-out log-likelihood, filters fitted, nats", 3, 1),
     Column("held_out_nats", "held-out log-likelihood, nats", 3, 1),
     Column("held_out_mean_frc", "held-out correlation (FRC)", 4, 1),
     Column("mean_model_fsc", "mean FSC with the model", 4, 1),
@@ -40,7 +41,7 @@ COLUMNS = (
     Column("resolution_angstrom", "RELION's resolution, Å", 2, -1),
     Column("directional_spread_angstrom", "its spread over directions, Å", 2, -1),
     Column("mean_q_score", "mean Q-score", 4, 1),
-    Column("mean_absolute_fsc_q_angstrom", "mean |FSC-Q|, Å", 3, -1),
+    Column("mean_absolute_fsc_q_angstrom", "mean distance of FSC-Q from 0, Å", 3, -1),
     Column("iterations", "iterations", 1, 0),
     Column("regularized", "regularized calls", 1, 0),
     Column("wall_seconds", "s a run", 0, 0),
@@ -51,12 +52,17 @@ BY_KEY = {column.key: column for column in COLUMNS}
 
 RANKING: Mapping[str, str] = {
     "median_error_degrees": "the smallest angular errors",
+    "held_out_nats_at_best_filter": "the largest log-likelihood of the particles that were held out, filters fitted",
     "held_out_nats": "the largest log-likelihood of the particles that were held out",
     "mean_model_fsc": "the largest FSC with the model",
     "mean_reference_fsc": "the largest FSC with the reference map",
     "corrected_resolution_angstrom": "the finest half-map resolution, corrected for the mask",
 }
-"""What the strongest arm is told by, the first that all arms have, and how that is said."""
+"""What the strongest arm is told by, the first that all arms have, and how that is said.
+
+RELION damps a final map by its own FSC, less under a mask with the corrected one. The likelihood of a map as it is
+judges that filter as much as the map; with a factor fitted for each shell it judges what the map shows.
+"""
 
 _CURVES = ("model_fsc", "model_half_fsc", "reference_fsc", "reference_half_fsc")
 
