@@ -77,6 +77,7 @@ class Iteration:
     accuracy_degrees, accuracy_angstrom : RELION's estimates of how well angles and shifts are known
     records : extrecon's records, by call
     calls : the calls that RELION made, whoever served them
+    by_blush : whether RELION 5 has Blush make the maps, from the same files as an external call
     is_uncalled : whether RELION has reconstructed by itself, without any call, although it had made calls before
     """
 
@@ -91,6 +92,7 @@ class Iteration:
     accuracy_angstrom: float | None = None
     records: dict[CallName, Mapping[str, Any]] = field(default_factory=dict)
     calls: set[CallName] = field(default_factory=set)
+    by_blush: bool = False
     is_uncalled: bool = False
 
     @property
@@ -208,6 +210,7 @@ class RefinementFolder:
             iteration.healpix_order = _whole(values.get(labels.HEALPIX_ORDER))
         elif name.ending == OPTIMISER:
             iteration.local_healpix_order = _whole(values.get(labels.LOCAL_HEALPIX_ORDER))
+            iteration.by_blush = values.get(labels.BLUSH) == "1"
             iteration.accuracy_degrees = _accuracy(values.get(labels.ACCURACY_ROTATIONS))
             iteration.accuracy_angstrom = _accuracy(values.get(labels.ACCURACY_TRANSLATIONS))
         else:

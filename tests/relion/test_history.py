@@ -86,6 +86,20 @@ def call_of(folder: Path, name: str) -> None:
     (folder / f"{name}_half1_class001_external_reconstruct.star").write_text("data_external_reconstruct_general\n")
 
 
+def test_only_half_sets_have_a_joined_iteration(tmp_path: Path) -> None:
+    def labels() -> list[str]:
+        found = RefinementFolder(tmp_path, "run").iterations()
+        return sorted(call.label for iteration in found for call in (*iteration.calls, *iteration.records))
+
+    for number in (1, 2):
+        stem = f"run_it003_class{number:03d}_external_reconstruct"
+        (tmp_path / f"{stem}.star").write_text("data_external_reconstruct_general\n")
+        (tmp_path / f"{stem}_extrecon.json").write_text('{"outcome": "plain"}')
+    assert labels() == ["class001", "class001", "class002", "class002"]
+    call_of(tmp_path, "run_it002")
+    assert labels() == ["half1", "joined", "joined", "joined class002", "joined class002"]
+
+
 def uncalled(folder: Path) -> list[int]:
     return [i.number for i in RefinementFolder(folder, "run").iterations() if i.is_uncalled]
 
