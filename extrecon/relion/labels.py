@@ -43,6 +43,9 @@ LAST_ITERATION = "rlnNumberOfIterations"
 AUTO_REFINE = "rlnDoAutoRefine"
 CLASSES = "rlnNrClasses"
 
+# data_model_bodies
+BODY_IS_FIXED = "rlnBodyKeepFixed"
+
 # data_particles
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 ORIGINS = ("rlnOriginXAngst", "rlnOriginYAngst")

@@ -114,6 +114,19 @@ def test_iterations_without_an_external_call_are_known(tmp_path: Path) -> None:
     assert uncalled(tmp_path) == [4]  # the fifth is under way
 
 
+def test_bodies_at_rest_need_no_call(tmp_path: Path) -> None:
+    """Once the angles of all bodies are too poor, RELION keeps them fixed and skips the iteration."""
+    call_of(tmp_path, "run_it002")
+    for number, fixed in ((3, "0 1"), (4, "1 1")):
+        rows = "".join(f"run_body{body}.mrc   20.5   {word}\n" for body, word in enumerate(fixed.split()))
+        labels = "_rlnReferenceImage #1\n_rlnAccuracyRotations #2\n_rlnBodyKeepFixed #3\n"
+        table = f"data_model_bodies\n\nloop_\n{labels}"
+        write_model(tmp_path, f"run_it{number:03d}")
+        with (tmp_path / f"run_it{number:03d}_half1_model.star").open("a") as model:
+            model.write(f"\n{table}{rows}\n\ndata_model_body_1\n\nloop_\n_rlnSpectralIndex #1\n0\n")
+    assert uncalled(tmp_path) == [3]
+
+
 def test_calls_of_the_run_before_do_not_hide_that_the_continued_one_made_none(tmp_path: Path) -> None:
     for number in (3, 4, 5):
         write_model(tmp_path, f"run_it{number:03d}")
