@@ -110,14 +110,17 @@ class Compared:
         return self.sums.amplitude_gain(undone)
 
 
-def compared(density: FloatArray, plain: FloatArray, shells: Shells) -> Compared:
-    """Return what is to be compared of a regularizer's map and the half-map, both (n, n, n)."""
+def compared(density: FloatArray, plain: FloatArray, shells: Shells, before: Compared | None = None) -> Compared:
+    """Return what is to be compared of a regularizer's map and the half-map, both (n, n, n).
+
+    ``before`` may have the spectrum of the same ``density`` already.
+    """
     window = soft_sphere(shells.n, shells.n / 2 - SPHERE_EDGE_PX, SPHERE_EDGE_PX)
-    ours = shells.spectrum(density)
     if not _is_strong_outside(plain, window):
+        ours = shells.spectrum(density) if before is None or before.in_sphere else before.ours
         theirs = shells.spectrum(plain)
         return Compared(ours, theirs, ShellSums.of(ours, theirs, shells), np.ones(shells.count), in_sphere=False)
-    theirs = shells.spectrum(_in_sphere(plain, window))
+    ours, theirs = shells.spectrum(density), shells.spectrum(_in_sphere(plain, window))
     found = _without_rounding(power(ours, shells))
     level = np.sqrt(np.divide(power(theirs, shells), found, out=np.zeros_like(found), where=found > 0))
     shells.scale(ours, level)
@@ -180,26 +183,31 @@ class Likeness:
         }
 
 
-def measure_likeness(both: Compared, signal_share: npt.NDArray[np.float64] | None, compute: Compute) -> Likeness:
+def measure_likeness(
+    both: Compared, lying: Compared, signal_share: npt.NDArray[np.float64] | None, compute: Compute
+) -> Likeness:
     """Measure a result's spectrum against the half-map's.
 
     Parameters
     ----------
+    both : with the half-map as it is: how much is the same
+    lying : with the half-map cut as the result was: how the result lies. What a mask cuts off, of a filament or of
+        a body's neighbour, would otherwise pass for a shift or a turn
     signal_share : (n // 2 + 1,) of each shell's power, as an FSC tells it; None if unknown
     """
-    ours, theirs, sums = both.ours, both.theirs, both.sums
+    sums = both.sums
     last = last_signal_shell(signal_share, sums.theirs)
     shell = np.arange(sums.theirs.size)
     inside = (shell > 0) & (shell <= last)
-    laid = lay_out(ours, last, compute), lay_out(theirs, last, compute)
+    laid = lay_out(lying.ours, last, compute), lay_out(lying.theirs, last, compute)
     each = sums.shell_correlation()
     points = np.where(inside, shell**2, 0)  # of a shell, but for a common factor
     total = float(sums.theirs[inside].sum())
     explained = float((np.maximum(each, 0)[inside] ** 2 * sums.theirs[inside]).sum())
     return Likeness(
-        shift_px=measure_shift(ours, theirs, compute),
-        rotation=_rotation(laid, sums, inside & (shell <= ROTATION_SHELLS)),
-        orientation=_orientation(laid, sums, inside),
+        shift_px=measure_shift(lying.ours, lying.theirs, compute),
+        rotation=_rotation(laid, lying.sums, inside & (shell <= ROTATION_SHELLS)),
+        orientation=_orientation(laid, lying.sums, inside),
         correlation=float((each * points).sum() / points.sum()),
         explained=explained / total if total > 0 else 0.0,
         last=last,

@@ -171,6 +171,11 @@ def _describe(call: Call, decision: Decision) -> None:
     record.padding_factor, record.pixel_size_angstrom = job.padding_factor, call.pixel_size_angstrom
     record.device = call.compute.name
     record.map_term = job.tau2 is not None
+    if call.state.by_gradient:
+        record.warnings.append(
+            "RELION refines by gradient (--grad): what it hands over are differences from the reference, and it "
+            "takes the map that it gets for the reference itself. Start it without --external_reconstruct"
+        )
     if job.tau2 is None:
         record.warnings.append("the STAR file has no tau2 table: reconstructed without the MAP term")
 

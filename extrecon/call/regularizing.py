@@ -124,6 +124,7 @@ def _with_safeguards(
             seed=seed_of(call.job.stem.name),
             record=call.record,
             fit_of=fit_of,
+            of_body=call.job.name is not None and call.job.name.kind == "body",
         )
 
     told_before = list(call.record.warnings)
@@ -157,6 +158,7 @@ def regularize_safely(
     seed: int,
     record: Record,
     fit_of: FitOf | None = None,
+    of_body: bool = False,
 ) -> Regularized:
     """Run a regularizer, treat its density, and have the safeguards judge; tell the record what they did.
 
@@ -166,6 +168,7 @@ def regularize_safely(
     shell_scale, fsc_cutoff : see `guard`
     seed : of the regularizer's random numbers
     fit_of : tells the factor of each shell, where ``shell_scale`` is on; by default that of least squares
+    of_body : the half-map is of one body of a multi-body refinement
 
     Raises
     ------
@@ -184,6 +187,8 @@ def regularize_safely(
         guarded = guard(
             regularized.density,
             half_map.density,
+            mask=regularized.mask,
+            masked_by_relion=of_body,
             half_map_fsc=context.half_map_fsc,
             damping=_damping(context),
             shell_scale=shell_scale if fit is None else fit.scale,
@@ -222,6 +227,8 @@ def regularize_and_treat(
 ) -> Regularized:
     """Run a regularizer and blend its density with the half-map, flatten its solvent; tell the record.
 
+    The result's ``mask`` is the one outside of which the solvent was flattened, None if it was kept.
+
     Raises
     ------
     SafeguardError : the density has another shape, or values that are not finite.
@@ -238,5 +245,5 @@ def regularize_and_treat(
         regularized = replace(regularized, maps={"confidence": confidence, **regularized.maps})
     wanted = wishes.over(_declared(regularizer, context))
     with record.stage("treatment"):
-        density, record.treatment = treat(regularized, half_map, context, wanted)
-    return replace(regularized, density=density)
+        density, record.treatment, mask = treat(regularized, half_map, context, wanted)
+    return replace(regularized, density=density, mask=mask)

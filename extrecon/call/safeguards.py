@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.call.likeness import FEWEST_SHELLS, Likeness, compared, measure_likeness
+from extrecon.call.treatment import flattened
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.resolution import cutoff_shell
@@ -74,6 +75,8 @@ def guard(
     *,
     half_map_fsc: npt.NDArray[np.float64] | None,
     damping: npt.NDArray[np.float64] | None = None,
+    mask: FloatArray | None = None,
+    masked_by_relion: bool = False,
     shell_scale: bool | npt.NDArray[np.float64],
     fsc_cutoff: bool,
     bound_gain: bool,
@@ -87,6 +90,8 @@ def guard(
     half_map_fsc : (n // 2 + 1,) gold-standard FSC per shell; None if unknown
     damping : (n // 2 + 1,) what the MAP term has left of each shell, looked at where there is no FSC: both are
         SSNR / (SSNR + 1); None if unknown
+    mask : (n, n, n) outside of which the result's solvent was flattened; None if it was not
+    masked_by_relion : RELION will cut the map with this mask in any case, as it does with a body
     shell_scale : scale each shell onto ``plain`` by least squares, or by these factors, (n // 2 + 1,)
     fsc_cutoff : cut where ``half_map_fsc`` falls under 1/7
     bound_gain : refuse a shell whose amplitude grew more than a hundredfold; sharpening for the eye may do that
@@ -97,8 +102,10 @@ def guard(
     """
     check_values(density, plain)
     shells = Shells(plain.shape[0], compute)
-    both = compared(density, plain, shells)
-    likeness = measure_likeness(both, damping if half_map_fsc is None else half_map_fsc, compute)
+    seen = plain if mask is None else flattened(plain, mask)
+    lying = compared(density, seen, shells)
+    both = lying if mask is None or masked_by_relion else compared(density, plain, shells, lying)
+    likeness = measure_likeness(both, lying, damping if half_map_fsc is None else half_map_fsc, compute)
     check_likeness(likeness)
     facts = likeness.facts() | ({"compared": "in the sphere"} if both.in_sphere else {})
     warnings: list[str] = []

@@ -98,8 +98,10 @@ def declared_treatment(plugin: Regularizer[Any], *, inside_refinement: bool) -> 
 
 def treat(
     regularized: Regularized, half_map: HalfMap, context: Context, treatment: Treatment
-) -> tuple[FloatArray, dict[str, Any]]:
+) -> tuple[FloatArray, dict[str, Any], FloatArray | None]:
     """Return the density as it is to be checked and handed on, and what was done, for the record.
+
+    Third comes the mask outside of which the solvent was flattened, None if it was kept.
 
     Raises
     ------
@@ -107,7 +109,7 @@ def treat(
     """
     fsc = context.half_map_fsc if regularized.half_map_fsc is None else regularized.half_map_fsc
     density, told = _mixed(regularized, half_map, fsc, treatment.blend, context.compute)
-    flat = treatment.solvent == "flatten"
+    flat, mask = treatment.solvent == "flatten", None
     if flat:
         mask, origin = _mask(regularized, half_map, context)
         density = flattened(density, mask)
@@ -118,7 +120,7 @@ def treat(
         last = last_agreed_shell(fsc)
         density = held_to_agreement(density, None if flat else half_map.density, last, context.compute)
         told["last_agreed_shell"] = last
-    return density, told
+    return density, told, mask
 
 
 def _mixed(

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from extrecon.cli.console import console
 from extrecon.cli.disk import bytes_text
 from extrecon.relion import telling
 from extrecon.relion.history import CallName, Iteration, RefinementFolder
@@ -17,12 +18,13 @@ from extrecon.relion.history import CallName, Iteration, RefinementFolder
 _COLOURS = {"regularized": "green", "fallback": "bold red", "failed": "bold red", "unfinished": "yellow"}
 _WORDS = {"fallback": "PLAIN (FAILED)", "failed": "NO MAP", "unfinished": "at work"}
 MOST_WARNINGS, MOST_COLUMNS = 8, 6
+_BESIDE_CALLS, _LEAST_COLUMN, _BETWEEN = 45, 8, 3
 
 
 def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = None) -> Table:
     """Return the refinement as a table: order, resolution per half, what each call did and how long it took."""
     columns = _columns(iterations)
-    are_many = len(columns) > MOST_COLUMNS
+    are_many = len(columns) > MOST_COLUMNS or _width(columns) > console.width
     shown = Table(title=Text(title), title_justify="left")  # a folder's name is no markup
     for name in ("it", "order", *(f"Å {_half(half)}" for half in _halves(iterations))):
         shown.add_column(name, justify="right")
@@ -165,6 +167,11 @@ def _resolution(iteration: Iteration, half: int | None) -> str:
     if value is None:
         return "…"
     return f"{value:.2f}" if math.isfinite(value) else "–"
+
+
+def _width(columns: Sequence[CallName]) -> int:
+    """Return how many letters the table takes if nothing in it is cut."""
+    return _BESIDE_CALLS + sum(max(len(call.label), _LEAST_COLUMN) + _BETWEEN for call in columns)
 
 
 def _counted(iteration: Iteration, calls: Sequence[CallName]) -> Text:

@@ -30,10 +30,11 @@ from extrecon.options.command_line import parse_options
 from extrecon.relion import telling
 from extrecon.relion.account import account_of
 from extrecon.relion.history import Iteration, RefinementFolder, continued_refinement
+from extrecon.relion.names import parse_file_name
 from extrecon.relion.program import VARIABLE
 from extrecon.system.processes import signals_handled
 
-FLAG, BLUSH = "--external_reconstruct", "--blush"
+FLAG, BLUSH, GRADIENT = "--external_reconstruct", "--blush", "--grad"
 # Apptainer and Singularity set in the container what these prefixes stand before.
 _CONTAINER_PREFIXES = ("APPTAINERENV_", "SINGULARITYENV_")
 _SET_TO_NOTHING = re.compile(rf"(?<![A-Za-z0-9_]){VARIABLE}=(?:[\s,]|$)")
@@ -79,7 +80,7 @@ def command(context: typer.Context) -> None:
     with _daemon(use_daemon):
         code = _Running(words, _environment(own), refinement).wait()
     if refinement is not None:
-        _summarize(refinement, before, code)
+        _summarize(refinement, before, code, words)
     elif code == 0:
         console.print("The command names no output with --o or --continue, so there is nothing to sum up.")
     raise typer.Exit(code)
@@ -123,6 +124,11 @@ def _refuse_what_loses_the_hook(words: Sequence[str]) -> None:
     if BLUSH in parts:
         raise UsageError(
             f"{BLUSH} wins over {FLAG}: RELION would use Blush and never call extrecon. Leave one of the two out."
+        )
+    if GRADIENT in parts:
+        raise UsageError(
+            f"{GRADIENT} cannot go with {FLAG}: RELION would hand over differences from the reference, and take "
+            "what comes back for the reference itself. Leave one of the two out."
         )
     # As it stands, or as the shell inside the word would read it.
     if any(_SET_TO_NOTHING.search(part) for part in (*words, *parts)):
@@ -261,7 +267,9 @@ class _Running:
                 os.killpg(self._process.pid, number)
 
 
-def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], code: int) -> None:
+def _summarize(
+    refinement: RefinementFolder, records_before: Mapping[str, int], code: int, words: Sequence[str]
+) -> None:
     """Show the whole table, draw the picture and the page, and say so if extrecon had no part in it."""
     iterations = refinement.iterations()
     if iterations:
@@ -276,7 +284,7 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
     if refinement.records() == records_before and code != 0:
         errors.print(
             f"[bold red]RELION ended with code {code} before it ever called extrecon-hook[/]: what it said last "
-            "tells why.",
+            f"tells why.{_output_hint(words, refinement)}",
             highlight=False,
         )
     elif refinement.records() == records_before:
@@ -286,6 +294,16 @@ def _summarize(refinement: RefinementFolder, records_before: Mapping[str, int], 
             f"{FLAG}?",
             highlight=False,
         )
+
+
+def _output_hint(words: Sequence[str], refinement: RefinementFolder) -> str:
+    """Return what RELION's "output directory does not exist" is about, where that may be what it has said."""
+    given = dict(reversed([*pairwise(_parts(words))]))
+    if "--continue" not in given or "--o" in given:
+        return ""
+    name = parse_file_name(Path(given["--continue"]).name)
+    continued = f"{refinement}_ct{name.iteration}" if name else refinement
+    return f" RELION needs --o with --continue, such as --o {escape(str(continued))}."
 
 
 def _draw(refinement: RefinementFolder, iterations: Sequence[Iteration]) -> None:

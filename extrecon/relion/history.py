@@ -77,6 +77,8 @@ class Iteration:
     accuracy_degrees, accuracy_angstrom : RELION's estimates of how well angles and shifts are known
     records : extrecon's records, by call
     calls : the calls that RELION made, whoever served them
+    by_blush : whether RELION 5 has Blush make the maps, from the same files as an external call
+    is_at_rest : whether RELION keeps all bodies fixed, and reconstructs none
     is_uncalled : whether RELION has reconstructed by itself, without any call, although it had made calls before
     """
 
@@ -91,6 +93,8 @@ class Iteration:
     accuracy_angstrom: float | None = None
     records: dict[CallName, Mapping[str, Any]] = field(default_factory=dict)
     calls: set[CallName] = field(default_factory=set)
+    by_blush: bool = False
+    is_at_rest: bool = False
     is_uncalled: bool = False
 
     @property
@@ -208,12 +212,14 @@ class RefinementFolder:
             iteration.healpix_order = _whole(values.get(labels.HEALPIX_ORDER))
         elif name.ending == OPTIMISER:
             iteration.local_healpix_order = _whole(values.get(labels.LOCAL_HEALPIX_ORDER))
+            iteration.by_blush = values.get(labels.BLUSH) == "1"
             iteration.accuracy_degrees = _accuracy(values.get(labels.ACCURACY_ROTATIONS))
             iteration.accuracy_angstrom = _accuracy(values.get(labels.ACCURACY_TRANSLATIONS))
         else:
             resolution = _number(values.get(labels.RESOLUTION))
             if resolution is not None:
                 iteration.resolution_angstrom[name.half] = resolution
+            iteration.is_at_rest = bool(values.get(_AT_REST))
             self._take_fsc(values, iteration)
 
     def _take_call(self, path: Path, call: CallName, iteration: Iteration) -> None:
@@ -267,8 +273,8 @@ def _mark_uncalled(iterations: list[Iteration]) -> None:
     has_called = False
     for iteration in iterations:
         called = bool(iteration.calls or iteration.records)
-        is_own = bool(iteration.resolution_angstrom) and not is_restated(iteration.root, iteration.number)
-        iteration.is_uncalled = has_called and not called and is_own
+        is_silent = not called and bool(iteration.resolution_angstrom) and not iteration.is_at_rest
+        iteration.is_uncalled = has_called and is_silent and not is_restated(iteration.root, iteration.number)
         has_called |= called
 
 
@@ -298,14 +304,30 @@ def read_values(path: Path) -> dict[str, str]:
     return values
 
 
-_FSC_OF_MODEL = "half-map FSC"
+_FSC_OF_MODEL, _AT_REST = "half-map FSC", "all bodies are fixed"
 _FIRST_REFERENCE = ("data_model_class_1", "data_model_body_1")
 _LONGEST_FSC = 10_000
 
 
 def _read_model(path: Path) -> Mapping[str, Any]:
     """Return a model file's first values, and its half-map FSC; the long tables after that are not read."""
-    return {**read_values(path), _FSC_OF_MODEL: _read_fsc(path)}
+    return {**read_values(path), _FSC_OF_MODEL: _read_fsc(path), _AT_REST: _are_bodies_fixed(path)}
+
+
+def _are_bodies_fixed(path: Path) -> bool:
+    """Tell whether a model file has bodies, and RELION keeps all of them as they are."""
+    fixed: list[bool] = []
+    column = None
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            words = line.split()
+            if words and words[0] in _FIRST_REFERENCE:
+                break
+            if words[:1] == [f"_{labels.BODY_IS_FIXED}"] and len(words) == 2:
+                column = int(words[1].lstrip("#")) - 1
+            elif column is not None and column < len(words) and not words[0].startswith("_"):
+                fixed.append(words[column] == "1")
+    return bool(fixed) and all(fixed)
 
 
 def _read_fsc(path: Path) -> tuple[float, ...]:

@@ -37,9 +37,14 @@ ACCURACY_ROTATIONS = "rlnOverallAccuracyRotations"
 ACCURACY_TRANSLATIONS = "rlnOverallAccuracyTranslationsAngst"
 SOLVENT_CORRECTED_FSC = "rlnDoSolventFscCorrection"
 SYMMETRY = "rlnSymmetryGroup"
+BLUSH = "rlnDoBlush"
+GRADIENT = "rlnDoGradientRefine"
 LAST_ITERATION = "rlnNumberOfIterations"
 AUTO_REFINE = "rlnDoAutoRefine"
 CLASSES = "rlnNrClasses"
+
+# data_model_bodies
+BODY_IS_FIXED = "rlnBodyKeepFixed"
 
 # data_particles
 ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")

@@ -39,6 +39,7 @@ class SearchState:
     initial_low_pass_is_known : whether a command line tells it; RELION does not repeat it when it continues
     sequential_halves : whether RELION reconstructs half2 only after half1 has ended
     iterates_gridding : whether RELION iterates gridding weights when it reconstructs by itself; None if unknown
+    by_gradient : whether RELION 4 or 5 refines by gradient descent, as in ab initio models
     problems : a sentence for each file that could not be used
     """
 
@@ -52,6 +53,7 @@ class SearchState:
     initial_low_pass_is_known: bool = False
     sequential_halves: bool = False
     iterates_gridding: bool | None = None
+    by_gradient: bool = False
     problems: tuple[str, ...] = ()
 
     @property
@@ -163,6 +165,7 @@ def _from_optimiser(star: StarFile) -> dict[str, Any]:
         "initial_low_pass_is_known": known,
         "sequential_halves": Command(star.opening).has("--sequential_halves_recons"),
         "iterates_gridding": iterates_gridding(star.opening),
+        "by_gradient": str(star.values(block).get(labels.GRADIENT)) == "1",
     }
 
 

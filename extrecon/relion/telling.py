@@ -19,7 +19,6 @@ from extrecon.fourier.solvent_mask import volume_told
 from extrecon.relion.history import CallName, Iteration
 from extrecon.relion.program import VARIABLE
 
-_ANOTHERS = "reconstructed by RELION's own program, not by extrecon-hook"
 _EVERY_RANK = f"is the variable set on every rank? With Open MPI: mpirun -x {VARIABLE}"
 FOREIGN, UNCALLED = "foreign", "uncalled"
 """Beside a record's outcomes: a call that something else answered, and an iteration without a call."""
@@ -48,10 +47,17 @@ def alarms(iterations: Sequence[Iteration]) -> Iterator[tuple[object, str]]:
     for iteration in iterations:
         where = f"it{iteration.number:03d}"
         for call in iteration.unserved:
-            yield (iteration.root, where, call), f"{where} {call.label}: WARNING: {_ANOTHERS}: {_EVERY_RANK}"
+            yield (iteration.root, where, call), f"{where} {call.label}: WARNING: {_by_whom(iteration)}"
         if iteration.is_uncalled:
             told = f"{where}: WARNING: RELION made no external call in {where}; {_uncalled_advice()}"
             yield (iteration.root, where), told
+
+
+def _by_whom(iteration: Iteration) -> str:
+    """Return who answered a call that left no record, and what to look at."""
+    if iteration.by_blush:
+        return "made by RELION's Blush, not by extrecon-hook: --blush wins over --external_reconstruct"
+    return f"reconstructed by RELION's own program, not by extrecon-hook: {_EVERY_RANK}"
 
 
 def _uncalled_advice() -> str:
@@ -140,7 +146,7 @@ def _given_in(iteration: Iteration) -> list[Given]:
         key = (str(record.get("outcome")), told_of(record), str(record.get("reason") or ""))
         groups.setdefault(key, []).append(call.label)
     for call in iteration.unserved:
-        groups.setdefault((FOREIGN, "NOT EXTRECON'S MAP", f"{_ANOTHERS}: {_EVERY_RANK}"), []).append(call.label)
+        groups.setdefault((FOREIGN, "NOT EXTRECON'S MAP", _by_whom(iteration)), []).append(call.label)
     if iteration.is_uncalled:
         groups[UNCALLED, "RELION made no external call", _uncalled_advice()] = []
     number = iteration.number

@@ -269,6 +269,16 @@ def test_gridding_is_iterated_where_relion_would(
     assert np.array_equal(auto, on if iterated else off)
 
 
+def test_a_refinement_by_gradient_is_warned_of(tmp_path: Path) -> None:
+    files = write_job(tmp_path, name="run_it005_class001", split=0, fsc=np.zeros(BOX // 2 + 1))
+    optimiser = files.previous("optimiser")
+    written = optimiser.read_text()
+    for value, warned in ((0, False), (1, True)):
+        label = f"_rlnDoGradientRefine   {value}\n_rlnOutputRootName"
+        optimiser.write_text(written.replace("_rlnOutputRootName", label))
+        assert ("refines by gradient" in " ".join(run(files)[1])) is warned
+
+
 def test_two_dimensional_references_are_reconstructed(tmp_path: Path) -> None:
     density = blobs()[BOX // 2]
     files = write_job(tmp_path, name="run_it005_class002", density=density, split=0)

@@ -15,6 +15,7 @@ from extrecon.call.alignment import compare_orientations, lay_out, measure_rotat
 from extrecon.call.likeness import last_signal_shell
 from extrecon.call.plugin import real_array
 from extrecon.call.safeguards import Guarded, guard
+from extrecon.call.treatment import flattened
 from extrecon.errors import SafeguardError
 from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon.fourier.masks import radius_px, soft_sphere
@@ -110,6 +111,28 @@ def test_not_shifted() -> None:
     assert guarded(moved(plain, 0.09), plain).facts["shift_px"][2] == pytest.approx(0.09, abs=0.005)
     with pytest.raises(SafeguardError, match=r"shifted the map by 0\.11 px"):
         guarded(moved(plain, 0.11), plain)
+
+
+def test_what_a_mask_cuts_off_is_no_shift_and_no_turn() -> None:
+    """As of a body, whose neighbour is in the half-map as well, or of a filament that leaves the box."""
+    axis = np.arange(N) - N // 2
+    neighbour = np.exp(-((axis[:, None, None] - 8) ** 2 + axis[:, None] ** 2 + axis**2) / 50.0)
+    plain = plain_map() + neighbour.astype(np.float32)
+    mask = soft_sphere(N, 9)
+    cut = flattened(plain, mask)
+    with pytest.raises(SafeguardError, match=r"shifted the map by 1\.\d\d px"):
+        guarded(cut, plain)
+    for relions in (False, True):
+        facts = guarded(cut, plain, mask=mask, masked_by_relion=relions).facts
+        assert np.abs(facts["shift_px"]).max() < 1e-3
+        assert facts["rotation_degrees"] < 0.01
+        assert (facts["correlation"] > 0.999) is relions  # what RELION will cut off does not count
+    assert guarded(flattened(moved(plain, 0.09), mask), plain, mask=mask).facts["shift_px"][2] > 0.05
+    with pytest.raises(SafeguardError, match=r"shifted the map by 0\.1\d px"):
+        guarded(flattened(moved(plain, 0.2), mask), plain, mask=mask)
+    nothing = soft_sphere(N, 0, 1.0)
+    with pytest.raises(SafeguardError, match=r"another map"):
+        guarded(flattened(plain, nothing), plain, mask=nothing)
 
 
 def with_corners(density: Volume, level: float) -> Volume:

@@ -114,7 +114,7 @@ def test_beyond_the_agreement_the_half_map_stands_or_nothing() -> None:
 
 def test_nothing_is_done_unless_declared() -> None:
     half_map, other = HalfMap(blob(1), PIXEL), blob(2)
-    density, told = treat(Regularized(other), half_map, context(), Treatment())
+    density, told, _ = treat(Regularized(other), half_map, context(), Treatment())
     assert density is other
     assert told == {"blend": "none", "solvent": "kept"}
 
@@ -122,18 +122,18 @@ def test_nothing_is_done_unless_declared() -> None:
 def test_a_density_of_any_unit_is_brought_to_the_half_maps() -> None:
     half_map = HalfMap(blob(1), PIXEL)
     for unit in (1e-3, 1.0, 1e8):
-        density, _ = treat(Regularized(unit * half_map.density), half_map, context(), Treatment("all"))
+        density, _, _ = treat(Regularized(unit * half_map.density), half_map, context(), Treatment("all"))
         assert np.allclose(density, half_map.density, atol=1e-5)
 
 
 def test_confidence_weights_each_voxel() -> None:
     half_map, other = HalfMap(blob(1), PIXEL), blob(2)
     sure, unsure = np.zeros_like(other), np.full_like(other, 1e9)
-    whole, _ = treat(Regularized(other), half_map, context(), Treatment("all"))
-    found, _ = treat(Regularized(other, expected_error=sure), half_map, context(), Treatment("confidence"))
+    whole, _, _ = treat(Regularized(other), half_map, context(), Treatment("all"))
+    found, _, _ = treat(Regularized(other, expected_error=sure), half_map, context(), Treatment("confidence"))
     trusted = np.square(other) > 1e-10
     assert np.allclose(found[trusted], whole[trusted], atol=1e-5)
-    found, _ = treat(Regularized(other, expected_error=unsure), half_map, context(), Treatment("confidence"))
+    found, _, _ = treat(Regularized(other, expected_error=unsure), half_map, context(), Treatment("confidence"))
     assert np.allclose(found, half_map.density, atol=1e-5)
     with pytest.raises(RegularizerError, match="how much it errs"):
         treat(Regularized(other), half_map, context(), Treatment("confidence"))
@@ -151,10 +151,11 @@ def test_the_solvent_is_flattened_outside_the_nearest_mask() -> None:
         (Regularized(half_map.density, mask=own), context(mask=given), "the regularizer's", own),
         (Regularized(half_map.density), context(mask=given), "the call's", given),
     ):
-        density, told = treat(regularized, half_map, known, Treatment(solvent="flatten"))
+        density, told, used = treat(regularized, half_map, known, Treatment(solvent="flatten"))
         assert told["mask"] == origin
+        assert used is mask
         assert np.array_equal(density, flattened(half_map.density, mask))
-    _, told = treat(Regularized(half_map.density), half_map, context(), Treatment(solvent="flatten"))
+    _, told, _ = treat(Regularized(half_map.density), half_map, context(), Treatment(solvent="flatten"))
     assert told["mask"] == "made from the regularizer's density"
     assert 0.02 < told["mask_share"] < 0.5
 
@@ -163,7 +164,7 @@ def test_an_fsc_of_the_regularizers_own_serves_where_none_is_known() -> None:
     half_map, other, fsc = HalfMap(blob(1), PIXEL), blob(2), np.ones(BOX // 2 + 1)
     fsc[10:] = 0
     treatment = Treatment("fsc", beyond="half-map")
-    _, told = treat(Regularized(other, half_map_fsc=fsc), half_map, context(half_map_fsc=None), treatment)
+    _, told, _ = treat(Regularized(other, half_map_fsc=fsc), half_map, context(half_map_fsc=None), treatment)
     assert told["weights"] == [*[0.0] * 10, *[1.0] * (BOX // 2 - 9)]
     assert told["last_agreed_shell"] == 9
     unknown = treat(Regularized(other), half_map, context(half_map_fsc=None), treatment)[1]

@@ -86,6 +86,7 @@ def test_options_reach_the_hook_and_the_summary_comes_last(tmp_path: Path) -> No
         (["--apply", "x", "--", "relion_refine", "--external_reconstruct"], "'x' is not one of local-search"),
         (["--", "no-such-program", "--external_reconstruct"], "no-such-program: cannot be run"),
         (["--", "relion_refine", "--external_reconstruct", "--blush"], "--blush wins over --external_reconstruct"),
+        (["--", "relion_refine", "--grad", "--external_reconstruct"], "--grad cannot go with"),
         (["--", "sh", "-c", "relion_refine --blush --external_reconstruct"], "--blush wins over"),
         (["--", "env", f"{VARIABLE}=", "relion_refine", "--external_reconstruct"], f"sets {VARIABLE} to nothing"),
         (["--", "sh", "-c", f"{VARIABLE}=' ' relion_refine --external_reconstruct"], "to nothing"),
@@ -102,6 +103,14 @@ def test_the_exit_code_passes_through(tmp_path: Path) -> None:
     run(files, "--", *relion(files), code=128 + 9, THEN="os.kill(os.getpid(), 9)")
     told = run(files, "--regularizer", "raises", "--on-error", "fail", "--", *relion(files), code=1)
     assert "NO MAP" in told
+
+
+def test_a_continued_run_without_an_output_name_is_told_what_relion_needs(tmp_path: Path) -> None:
+    files = write_job(tmp_path)
+    words = "relion_refine --external_reconstruct --continue " + files.previous("optimiser").name
+    told = " ".join(run(files, "--", "sh", "-c", f"exit 1 # {words}", code=1).split())
+    assert "RELION needs --o with --continue, such as --o run_ct4." in told
+    assert "needs --o" not in run(files, "--", "sh", "-c", f"exit 1 # {words} --o run_ct4", code=1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -86,6 +86,20 @@ def call_of(folder: Path, name: str) -> None:
     (folder / f"{name}_half1_class001_external_reconstruct.star").write_text("data_external_reconstruct_general\n")
 
 
+def test_only_half_sets_have_a_joined_iteration(tmp_path: Path) -> None:
+    def labels() -> list[str]:
+        found = RefinementFolder(tmp_path, "run").iterations()
+        return sorted(call.label for iteration in found for call in (*iteration.calls, *iteration.records))
+
+    for number in (1, 2):
+        stem = f"run_it003_class{number:03d}_external_reconstruct"
+        (tmp_path / f"{stem}.star").write_text("data_external_reconstruct_general\n")
+        (tmp_path / f"{stem}_extrecon.json").write_text('{"outcome": "plain"}')
+    assert labels() == ["class001", "class001", "class002", "class002"]
+    call_of(tmp_path, "run_it002")
+    assert labels() == ["half1", "joined", "joined", "joined class002", "joined class002"]
+
+
 def uncalled(folder: Path) -> list[int]:
     return [i.number for i in RefinementFolder(folder, "run").iterations() if i.is_uncalled]
 
@@ -98,6 +112,19 @@ def test_iterations_without_an_external_call_are_known(tmp_path: Path) -> None:
     assert uncalled(tmp_path) == [4]  # but not those before the first
     (tmp_path / "run_it005_sampling.star").touch()
     assert uncalled(tmp_path) == [4]  # the fifth is under way
+
+
+def test_bodies_at_rest_need_no_call(tmp_path: Path) -> None:
+    """Once the angles of all bodies are too poor, RELION keeps them fixed and skips the iteration."""
+    call_of(tmp_path, "run_it002")
+    for number, fixed in ((3, "0 1"), (4, "1 1")):
+        rows = "".join(f"run_body{body}.mrc   20.5   {word}\n" for body, word in enumerate(fixed.split()))
+        labels = "_rlnReferenceImage #1\n_rlnAccuracyRotations #2\n_rlnBodyKeepFixed #3\n"
+        table = f"data_model_bodies\n\nloop_\n{labels}"
+        write_model(tmp_path, f"run_it{number:03d}")
+        with (tmp_path / f"run_it{number:03d}_half1_model.star").open("a") as model:
+            model.write(f"\n{table}{rows}\n\ndata_model_body_1\n\nloop_\n_rlnSpectralIndex #1\n0\n")
+    assert uncalled(tmp_path) == [3]
 
 
 def test_calls_of_the_run_before_do_not_hide_that_the_continued_one_made_none(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from extrecon.relion.history import CallName, Iteration
 from extrecon.relion.telling import (
     HARM,
     UNCALLED,
+    alarms,
     drawn_mask,
     fsc_changes,
     fsc_limit,
@@ -41,6 +42,23 @@ def test_what_repeats_is_told_once() -> None:
         "it003 half1, half2: regularized with cnn (local)",
         "it004 half1, half2: plain map (global)",
     ]
+
+
+def test_many_classes_are_not_named_one_by_one() -> None:
+    calls = [CallName(None, "class", number, has_halves=False) for number in range(1, 9)]
+    record = {"outcome": "plain", "reason": "classification"}
+    few, many = (Iteration(3, "run", records=dict.fromkeys(calls[:n], record)) for n in (2, 8))
+    assert given([few])[0].where == "it003 class001, class002"
+    assert given([many])[0].where == "it003 8 calls, class001 to class008"
+
+
+def test_blush_is_named_where_it_has_made_the_maps() -> None:
+    made = Iteration(3, "run", resolution_angstrom={1: 8.0, 2: 8.0}, calls=set(HALVES), by_blush=True)
+    assert [str(part) for part in given([made])] == [
+        "it003 half1, half2: NOT EXTRECON'S MAP (made by RELION's Blush, not by extrecon-hook: --blush wins over "
+        "--external_reconstruct)"
+    ]
+    assert "RELION's Blush" in next(alarms([made]))[1]
 
 
 def test_what_one_half_got_alone_is_told_apart() -> None:
