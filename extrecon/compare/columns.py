@@ -52,8 +52,8 @@ BY_KEY = {column.key: column for column in COLUMNS}
 
 RANKING: Mapping[str, str] = {
     "median_error_degrees": "the smallest angular errors",
-    "held_out_nats_at_best_filter": "the largest log-likelihood of the particles that were held out, filters fitted",
-    "held_out_nats": "the largest log-likelihood of the particles that were held out",
+    "held_out_nats_at_best_filter": "the largest log-likelihood of held-out particles, filters fitted",
+    "held_out_nats": "the largest log-likelihood of held-out particles",
     "mean_model_fsc": "the largest FSC with the model",
     "mean_reference_fsc": "the largest FSC with the reference map",
     "corrected_resolution_angstrom": "the finest half-map resolution, corrected for the mask",

@@ -7,7 +7,6 @@ and change while they are read: what cannot be read yet is left out until it can
 from __future__ import annotations
 
 import glob
-import json
 import math
 import stat
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from extrecon.record import RECORD_SUFFIX
 from extrecon.relion import labels
+from extrecon.relion.clean_record import read_record
 from extrecon.relion.names import (
     ACCUMULATORS,
     CALL,
@@ -226,7 +226,7 @@ class RefinementFolder:
         if path.suffix != ".json":
             iteration.calls.add(call)
             return
-        record = self._read(path, _read_record)
+        record = self._read(path, read_record)
         if record:
             iteration.records[call] = record
 
@@ -348,40 +348,6 @@ def _read_fsc(path: Path) -> tuple[float, ...]:
     is_whole = 1 < len(found) < _LONGEST_FSC and all(math.isfinite(value) for value in found)
     # Without half sets RELION writes zeros.
     return tuple(found) if is_whole and any(found[1:]) else ()
-
-
-def _read_record(path: Path) -> Mapping[str, Any]:
-    """Return a record whose fields are what the readers of `Iteration.records` rely on, whatever the file holds."""
-    record = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    if not isinstance(record, dict):
-        return {}
-    return record | {key: clean(record[key]) for key, clean in _CLEANERS.items() if key in record}
-
-
-_LONGEST_SECONDS = 1e9
-
-
-def _text(value: Any) -> str:
-    """Return a value as text that any terminal can be sent."""
-    text = value if isinstance(value, str) else str(value)
-    whole = text.encode("utf-8", errors="replace").decode("utf-8")
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in whole)
-
-
-def _seconds(value: Any) -> dict[str, float]:
-    numbers = value.items() if isinstance(value, dict) else ()
-    return {_text(k): float(v) for k, v in numbers if isinstance(v, int | float) and abs(v) < _LONGEST_SECONDS}
-
-
-def _texts(value: Any) -> list[str]:
-    return [_text(part) for part in value] if isinstance(value, list) else []
-
-
-def _named(value: Any) -> dict[str, Any] | None:
-    return value | {"name": _text(value.get("name"))} if isinstance(value, dict) else None
-
-
-_CLEANERS = {"outcome": _text, "reason": _text, "seconds": _seconds, "warnings": _texts, "regularizer": _named}
 
 
 def _whole(text: str | None) -> int | None:

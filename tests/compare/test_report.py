@@ -62,7 +62,7 @@ def own(arm: str, **more: Any) -> dict[str, Any]:
     ("key", "better", "said"),
     [
         ("held_out_nats_at_best_filter", 5.0, columns.RANKING["held_out_nats_at_best_filter"]),
-        ("held_out_nats", 5.0, "the largest log-likelihood of the particles that were held out"),
+        ("held_out_nats", 5.0, "the largest log-likelihood of held-out particles"),
         ("mean_model_fsc", 0.9, "the largest FSC with the model"),
         ("mean_reference_fsc", 0.9, "the largest FSC with the reference map"),
         ("corrected_resolution_angstrom", 7.0, "the finest half-map resolution, corrected for the mask"),
