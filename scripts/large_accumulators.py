@@ -9,8 +9,11 @@ fit one another.
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mrcfile
 import numpy as np
@@ -30,7 +33,7 @@ ONE_SEVENTH = 1 / 7
 LEAST_FSC = 0.02
 """What chance leaves of an FSC beyond the resolution: RELION takes that for signal, too."""
 WEAK_TRANSFER_SHELLS = 8
-ROWS = 16
+PLANES = 8
 
 STAR = """
 # version 30001
@@ -104,7 +107,7 @@ def make_large_accumulators(folder: Path, box: int, padding: int, half: int) -> 
     density *= np.sinc(squared / (box * padding)) ** 2
     del squared
     stem = folder / f"run_it005_half{half}_class001_external_reconstruct"
-    _write_slabs(stem, _planes(density, padding), known, box, rng)
+    _write_slabs(stem, _columns(density, padding), known, box, rng)
     rows = "".join(f"{s} {t:e} {f:f}\n" for s, (t, f) in enumerate(zip(known.tau2, known.fsc, strict=True)))
     diameter = 0.7 * box * PIXEL_SIZE
     star = stem.with_suffix(".star")
@@ -134,58 +137,69 @@ def _add_noise(density: Volume, known: Statistics, rng: np.random.Generator) -> 
     density += shells.density(spectrum)
 
 
-def _planes(density: Volume, padding: int) -> npt.NDArray[np.complex64]:
-    """Return the map's planes, moved to the origin, padded and transformed over y and x: (n, pn, pn // 2 + 1)."""
+def _columns(density: Volume, padding: int) -> npt.NDArray[np.complex64]:
+    """Return the map, padded and transformed along x and z, as it is along y: (pn, n, pn // 2 + 1)."""
     n = len(density)
-    size, half = padding * n, n // 2
-    planes = np.empty((n, size, size // 2 + 1), np.complex64)
-    padded = np.zeros((size, size), np.float32)
-    for plane, section in zip(planes, np.fft.ifftshift(density, axes=0), strict=True):
-        for rows, there in ((slice(half, n), slice(0, n - half)), (slice(0, half), slice(size - half, size))):
-            padded[there, : n - half] = section[rows, half:]
-            padded[there, size - half :] = section[rows, :half]
-        plane[:] = scipy.fft.rfft2(padded)
-    return planes
+    size = padding * n
+    columns = np.empty((size, n, size // 2 + 1), np.complex64)
+    for row in range(n):
+        along_x = scipy.fft.rfft(_padded(density[:, row], size, axis=1), axis=1)
+        columns[:, row] = scipy.fft.fft(_padded(along_x, size, axis=0), axis=0, overwrite_x=True)
+    return columns
+
+
+def _padded(array: npt.NDArray[Any], size: int, axis: int) -> npt.NDArray[Any]:
+    """Lay an axis whose origin is in its middle on ``size`` points with the origin at 0."""
+    array = np.moveaxis(array, axis, 0)
+    n = len(array)
+    laid = np.zeros((size, *array.shape[1:]), array.dtype)
+    laid[: n - n // 2] = array[n // 2 :]
+    laid[size - n // 2 :] = array[: n // 2]
+    return np.moveaxis(laid, 0, axis)
 
 
 def _write_slabs(
-    stem: Path, planes: npt.NDArray[np.complex64], known: Statistics, box: int, rng: np.random.Generator
+    stem: Path, columns: npt.NDArray[np.complex64], known: Statistics, box: int, rng: np.random.Generator
 ) -> None:
     size = known.padding * box
-    shape = (size, size, size // 2 + 1)
     names = [stem.with_name(f"{stem.name}_{what}.mrc") for what in ("data_real", "data_imag", "weight")]
-    files = [mrcfile.new_mmap(name, shape, mrc_mode=2, overwrite=True) for name in names]
-    middle = _symmetric(rng.standard_normal((size, size), dtype=np.float32))
-    for start in range(0, size, ROWS):
-        rows = slice(start, min(start + ROWS, size))
-        spectrum = _transformed_along_z(planes[:, rows], size, box)
-        weight = _weights(rows, known, size, rng, middle)
-        spectrum *= weight / box**2
-        for file, values in zip(files, (spectrum.real, spectrum.imag, weight), strict=True):
-            file.data[:, rows] = values
-    for file in files:
-        file.close()
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(name.open("wb")) for name in names]
+        for file in files:
+            file.write(_header(size))
+        middle = _symmetric(rng.standard_normal((size, size), dtype=np.float32))
+        for start in range(0, size, PLANES):
+            planes = slice(start, min(start + PLANES, size))
+            spectrum = scipy.fft.fft(_padded(columns[planes], size, axis=1), axis=1, overwrite_x=True, workers=-1)
+            weight = _weights(planes, known, size, rng, middle)
+            spectrum *= weight / box**2
+            for file, values in zip(files, (spectrum.real, spectrum.imag, weight), strict=True):
+                file.write(np.ascontiguousarray(values, np.float32))
 
 
-def _transformed_along_z(planes: npt.NDArray[np.complex64], size: int, box: int) -> npt.NDArray[np.complex64]:
-    padded = np.zeros((size, *planes.shape[1:]), np.complex64)
-    half = box // 2
-    padded[: box - half] = planes[: box - half]
-    padded[size - half :] = planes[box - half :]
-    transformed: npt.NDArray[np.complex64] = scipy.fft.fft(padded, axis=0, overwrite_x=True, workers=-1)
-    return transformed
+def _header(size: int) -> bytes:
+    """Return the header of a float32 MRC file of (size, size, size // 2 + 1) points."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mrcfile.new(Path(folder) / "small.mrc", np.zeros((1, 1, 1), np.float32)) as mrc,
+    ):
+        header = mrc.header.copy()
+    header.nx, header.ny, header.nz = size // 2 + 1, size, size
+    header.mx, header.my, header.mz = size // 2 + 1, size, size
+    header.ispg, header.nsymbt = 1, 0
+    return bytes(header.tobytes())
 
 
 def _weights(
-    rows: slice, known: Statistics, size: int, rng: np.random.Generator, middle: npt.NDArray[np.float32]
+    planes: slice, known: Statistics, size: int, rng: np.random.Generator, middle: npt.NDArray[np.float32]
 ) -> Volume:
-    """Return the weights of some rows, (size, rows, size // 2 + 1), 0 beyond what the images reach."""
+    """Return the weights of some planes, (planes, size, size // 2 + 1), 0 beyond what the images reach."""
     axis = full_axis(size)
-    radius = np.sqrt(squared_radius([axis, axis[rows], np.arange(size // 2 + 1)]).astype(np.float32))
+    radius = np.sqrt(squared_radius([axis[planes], axis, np.arange(size // 2 + 1)]).astype(np.float32))
     radius /= known.padding
     weight = np.interp(radius, np.arange(known.weight.size), known.weight, right=0.0).astype(np.float32)
     scatter = rng.standard_normal(weight.shape, dtype=np.float32)
-    scatter[..., 0] = middle[:, rows]
+    scatter[..., 0] = middle[planes]
     hits = np.float32(IMAGES / 2 / known.padding) / (1 + radius)
     weight *= np.maximum(1 + scatter / np.sqrt(hits), 0.05)
     return weight

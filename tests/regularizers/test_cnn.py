@@ -24,7 +24,7 @@ from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, load
 from extrecon.settings import Setting, read_settings
 from extrecon_regularizers.cnn import weights
-from extrecon_regularizers.cnn.apply import apply_network, tile_starts, tile_weight
+from extrecon_regularizers.cnn.apply import LARGEST_TILE, OVERLAP, apply_network, tile_weight, tiles
 from extrecon_regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
 from extrecon_regularizers.cnn.regularizer import Cnn, CnnSettings, share_of_signal
 from extrecon_regularizers.cnn.resample import resampled
@@ -180,17 +180,20 @@ def test_tiles_give_what_the_whole_gives(case: Case) -> None:
     big = np.tile(standard.inputs, (1, 2, 2, 2))
     network = weights.load().network
     whole, _ = apply_network(network, big, standard.condition, cpu(1))
-    tiled, _ = apply_network(network, big, standard.condition, cpu(1), largest_whole=64, tile=64)
+    tiled, _ = apply_network(network, big, standard.condition, cpu(1), largest_tile=64)
     assert relative(tiled, whole) < 0.02
 
 
-@pytest.mark.parametrize("box", [136, 200, 256, 800])
-def test_tiles_cover_every_voxel(box: int) -> None:
-    starts = tile_starts(box, 96)
-    assert starts[0] == 0
-    assert starts[-1] == box - 96
-    assert all(b - a <= 96 - 32 + 8 and a % 8 == 0 for a, b in pairwise(starts))
-    assert tile_weight(96).min() > 0
+@pytest.mark.parametrize("box", [24, 160, 168, 200, 256, 320, 512, 800])
+def test_tiles_cover_every_voxel_and_are_few(box: int) -> None:
+    edge, starts = tiles(box, LARGEST_TILE)
+    assert (starts[0], starts[-1]) == (0, box - edge)
+    assert edge <= LARGEST_TILE
+    assert all(start % 8 == 0 for start in [edge, *starts])
+    assert all(first + edge - second >= OVERLAP for first, second in pairwise(starts))
+    assert len(starts) == 1 or len(starts) * LARGEST_TILE - (len(starts) - 1) * OVERLAP < box + LARGEST_TILE
+    assert (len(starts) * edge / box) ** 3 < 2
+    assert tile_weight(edge).min() > 0
 
 
 # --- shifts

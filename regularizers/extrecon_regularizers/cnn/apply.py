@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float32]
 
-TILE = 96
 OVERLAP = 32
-LARGEST_WHOLE = 128
+LARGEST_TILE = 160
+"""Edge of what the network takes at once; it costs half a gigabyte."""
 
 
 def apply_network(
@@ -32,8 +32,7 @@ def apply_network(
     compute: Compute,
     progress: Progress = no_progress,
     *,
-    largest_whole: int = LARGEST_WHOLE,
-    tile: int = TILE,
+    largest_tile: int = LARGEST_TILE,
 ) -> tuple[Array, Array]:
     """Return density and expected absolute error, each (m, m, m), in the inputs' units.
 
@@ -44,12 +43,10 @@ def apply_network(
     condition : (2,) see `extrecon_regularizers.cnn.standardise`
     compute : tells the device and the threads
     progress : called after each tile
-    largest_whole : up to this edge the map is taken whole
-    tile : edge of a tile, a multiple of 8
+    largest_tile : up to this edge, a multiple of 8, the map is taken whole, and as few tiles as possible beyond it
     """
     device, box = compute.device, inputs.shape[-1]
-    starts = [0] if box <= largest_whole else tile_starts(box, tile)
-    edge = box if box <= largest_whole else tile
+    edge, starts = tiles(box, largest_tile)
     window = tile_weight(edge) if len(starts) > 1 else np.ones((edge,) * 3, dtype=np.float32)
     sums = np.zeros((2, box, box, box), dtype=np.float32)
     total = np.zeros((box, box, box), dtype=np.float32)
@@ -69,11 +66,15 @@ def apply_network(
     return sums[0], sums[1]
 
 
-def tile_starts(box: int, tile: int) -> list[int]:
-    """Return where tiles begin along an axis: multiples of 8, overlapping by at least 32 voxels."""
-    last = box - tile
-    count = 1 + -(-last // (tile - OVERLAP))
-    return [min(8 * round(last * number / (count - 1) / 8), last) for number in range(count)]
+def tiles(box: int, largest: int) -> tuple[int, list[int]]:
+    """Return the tiles' edge and where they begin along an axis: multiples of 8, overlapping by at least 32 voxels.
+
+    What overlaps is worked on up to eight times: few large tiles cost half of what many small ones do.
+    """
+    count = 1 if box <= largest else -(-(box - OVERLAP) // (largest - OVERLAP))
+    edge = 8 * -(-(box + (count - 1) * OVERLAP) // (8 * count))
+    last = box - edge
+    return edge, [8 * (last * number // (8 * max(count - 1, 1))) for number in range(count)]
 
 
 def tile_weight(tile: int) -> Array:
