@@ -18,7 +18,7 @@ from extrecon.relion.history import CallName, Iteration, RefinementFolder
 _COLOURS = {"regularized": "green", "fallback": "bold red", "failed": "bold red", "unfinished": "yellow"}
 _WORDS = {"fallback": "PLAIN (FAILED)", "failed": "NO MAP", "unfinished": "at work"}
 MOST_WARNINGS, MOST_COLUMNS = 8, 6
-_BESIDE_CALLS, _LEAST_COLUMN, _BETWEEN = 45, 8, 3
+_BESIDE_CALLS, _LEAST_COLUMN, _BETWEEN = 45, 11, 3
 
 
 def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = None) -> Table:
