@@ -40,8 +40,8 @@ SIGNAL_SHARE = 0.5
 SIGNAL_OVER_FLOOR = 2.0
 FEWEST_SHELLS = 2
 SPHERE_EDGE_PX = 3.0
-LARGEST_SHARE_OUTSIDE = 0.25
-"""Of the mean square inside the sphere. Noise alone may reach it, and is then compared in the sphere as well."""
+LARGEST_SHARE_OUTSIDE = 0.7
+"""Of the mean square inside the sphere, which noise that is alike everywhere does not reach beside a particle."""
 
 
 @dataclass(frozen=True)
