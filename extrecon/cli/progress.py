@@ -24,6 +24,7 @@ _BESIDE_CALLS, _LEAST_COLUMN, _BETWEEN = 45, 11, 3
 def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = None) -> Table:
     """Return the refinement as a table: order, resolution per half, what each call did and how long it took."""
     columns = _columns(iterations)
+    is_three_dimensional = any(i.healpix_order is not None for i in iterations) or len(iterations) < 2
     are_many = len(columns) > MOST_COLUMNS or _width(columns) > console.width
     shown = Table(title=Text(title), title_justify="left")  # a folder's name is no markup
     for name in ("it", "order", *(f"Å {_half(half)}" for half in _halves(iterations))):
@@ -34,7 +35,7 @@ def table(iterations: Sequence[Iteration], title: str, most_rows: int | None = N
     for iteration in iterations[-most_rows:] if most_rows else iterations:
         shown.add_row(
             str(iteration.number),
-            order_text(iteration),
+            order_text(iteration) if is_three_dimensional else "–",
             *(_resolution(iteration, half) for half in _halves(iterations)),
             *([_counted(iteration, columns)] if are_many else [_outcome(iteration, call) for call in columns]),
             _seconds(iteration),
@@ -156,7 +157,7 @@ def order_text(iteration: Iteration) -> str:
     """Return the HEALPix order, marked where the search was local."""
     order, local = iteration.healpix_order, iteration.local_healpix_order
     if order is None:
-        return "–" if iteration.resolution_angstrom else "…"  # two-dimensional, or not known yet
+        return "…"
     return f"{order} local" if local is not None and order >= local else str(order)
 
 
