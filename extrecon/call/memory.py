@@ -18,7 +18,7 @@ from extrecon.reconstruction import Geometry
 from extrecon.reconstruction.memory import reconstruction_bytes
 from extrecon.regularizer import Regularizer
 from extrecon.relion import labels
-from extrecon.relion.history import read_values
+from extrecon.relion.quick_star import read_values
 from extrecon.system.memory import available_memory_bytes, resident_bytes
 
 PROCESS_BYTES = 130_000_000

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from extrecon.relion import labels
-from extrecon.relion.history import read_values
 from extrecon.relion.names import CALL, MODEL
+from extrecon.relion.quick_star import read_values
 
 _MRC_HEADER_BYTES = 1024
 _MOST_FILES, _LARGEST_BOX, _LARGEST_PADDING = 20, 10_000, 8

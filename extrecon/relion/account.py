@@ -14,8 +14,9 @@ from pathlib import Path
 
 from extrecon.relion import labels
 from extrecon.relion.command import opening_of
-from extrecon.relion.history import CallName, Iteration, RefinementFolder, read_values
+from extrecon.relion.history import CallName, Iteration, RefinementFolder
 from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, original_root, parse_file_name
+from extrecon.relion.quick_star import read_values
 
 _VERSION = re.compile(r"version[:\s]+(\S+)")
 _ENDINGS = {

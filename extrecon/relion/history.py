@@ -31,6 +31,7 @@ from extrecon.relion.names import (
     parse_file_name,
     root_of_optimiser,
 )
+from extrecon.relion.quick_star import AT_REST, FSC_OF_MODEL, read_model, read_values
 
 _OF_CALLS = (CALL, CALL_RECORD)
 _OF_ITERATIONS = (SAMPLING, OPTIMISER, MODEL)
@@ -207,7 +208,7 @@ class RefinementFolder:
             if name.kind is not None:
                 self._take_call(path, CallName(name.half, name.kind, name.number), iteration)
             return
-        values = self._read(path, _read_model if name.ending == MODEL else read_values)
+        values = self._read(path, read_model if name.ending == MODEL else read_values)
         if name.ending == SAMPLING:
             iteration.healpix_order = _whole(values.get(labels.HEALPIX_ORDER))
         elif name.ending == OPTIMISER:
@@ -219,7 +220,7 @@ class RefinementFolder:
             resolution = _number(values.get(labels.RESOLUTION))
             if resolution is not None:
                 iteration.resolution_angstrom[name.half] = resolution
-            iteration.is_at_rest = bool(values.get(_AT_REST))
+            iteration.is_at_rest = bool(values.get(AT_REST))
             self._take_fsc(values, iteration)
 
     def _take_call(self, path: Path, call: CallName, iteration: Iteration) -> None:
@@ -236,7 +237,7 @@ class RefinementFolder:
         if last.healpix_order is None:
             sampling = self._read(stem.with_name(stem.name + SAMPLING), read_values)
             last.healpix_order = _whole(sampling.get(labels.HEALPIX_ORDER))
-        model = self._read(stem.with_name(stem.name + MODEL), _read_model)
+        model = self._read(stem.with_name(stem.name + MODEL), read_model)
         resolution = _number(model.get(labels.RESOLUTION))
         if resolution is not None and not last.resolution_angstrom:
             last.resolution_angstrom[None] = resolution
@@ -244,7 +245,7 @@ class RefinementFolder:
 
     def _take_fsc(self, model: Mapping[str, Any], iteration: Iteration) -> None:
         """Take the FSC and what turns its shells into resolutions; both halves' models hold the same."""
-        iteration.half_map_fsc = model.get(_FSC_OF_MODEL) or iteration.half_map_fsc
+        iteration.half_map_fsc = model.get(FSC_OF_MODEL) or iteration.half_map_fsc
         iteration.pixel_size_angstrom = _positive(model.get(labels.PIXEL_SIZE)) or iteration.pixel_size_angstrom
 
     def _read(self, path: Path, read: Any) -> Mapping[str, Any]:
@@ -282,72 +283,6 @@ def _without_halves(iterations: list[Iteration]) -> None:
     for iteration in iterations:
         iteration.calls = {call._replace(has_halves=False) for call in iteration.calls}
         iteration.records = {call._replace(has_halves=False): r for call, r in iteration.records.items()}
-
-
-def read_values(path: Path) -> dict[str, str]:
-    """Return the values of a STAR file's first list block, as text; what follows it is not read.
-
-    Comments and paths may hold bytes that are no UTF-8.
-
-    Raises
-    ------
-    OSError : the file cannot be read.
-    """
-    values: dict[str, str] = {}
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            words = line.split()
-            if words and (words[0] == "loop_" or (words[0].startswith("data_") and values)):
-                break
-            if len(words) == 2 and words[0].startswith("_") and words[1] != '""':
-                values[words[0][1:]] = words[1]
-    return values
-
-
-_FSC_OF_MODEL, _AT_REST = "half-map FSC", "all bodies are fixed"
-_FIRST_REFERENCE = ("data_model_class_1", "data_model_body_1")
-_LONGEST_FSC = 10_000
-
-
-def _read_model(path: Path) -> Mapping[str, Any]:
-    """Return a model file's first values, and its half-map FSC; the long tables after that are not read."""
-    return {**read_values(path), _FSC_OF_MODEL: _read_fsc(path), _AT_REST: _are_bodies_fixed(path)}
-
-
-def _are_bodies_fixed(path: Path) -> bool:
-    """Tell whether a model file has bodies, and RELION keeps all of them as they are."""
-    fixed: list[bool] = []
-    column = None
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            words = line.split()
-            if words and words[0] in _FIRST_REFERENCE:
-                break
-            if words[:1] == [f"_{labels.BODY_IS_FIXED}"] and len(words) == 2:
-                column = int(words[1].lstrip("#")) - 1
-            elif column is not None and column < len(words) and not words[0].startswith("_"):
-                fixed.append(words[column] == "1")
-    return bool(fixed) and all(fixed)
-
-
-def _read_fsc(path: Path) -> tuple[float, ...]:
-    """Return the half-map FSC of a model's first class or body; empty without one, as in a classification."""
-    column, found = None, list[float]()
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line.split() and line.split()[0] in _FIRST_REFERENCE:
-                break
-        for line in lines:
-            words = line.split()
-            if words[:1] == [f"_{labels.HALF_MAP_FSC}"] and len(words) == 2:
-                column = int(words[1].lstrip("#")) - 1
-            elif words and words[0].startswith("data_"):
-                break
-            elif words and column is not None and not words[0].startswith(("_", "#")):
-                found.append(float(words[column]) if column < len(words) else math.nan)
-    is_whole = 1 < len(found) < _LONGEST_FSC and all(math.isfinite(value) for value in found)
-    # Without half sets RELION writes zeros.
-    return tuple(found) if is_whole and any(found[1:]) else ()
 
 
 def _whole(text: str | None) -> int | None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from extrecon.pictures.refinement import draw_refinement
-from extrecon.relion.history import CallName, RefinementFolder, read_values
+from extrecon.relion.history import CallName, RefinementFolder
+from extrecon.relion.quick_star import read_values
 from extrecon.relion.star import read_star
 from tests.jobs import write_previous
 
