@@ -164,10 +164,11 @@ def _command(row: Row, star: str) -> list[str]:
     if row.work == RELION:
         return ["relion_external_reconstruct", star]
     daemon = "auto" if row.start == "warm" else "off"
+    cores = len(os.sched_getaffinity(0))
+    told = ["--gate-wait", "0", "--daemon", daemon, "--threads", str(max(1, cores // row.halves))]
     if row.work == PLAIN:
-        return [HOOK, "--apply", "never", "--gate-wait", "0", "--daemon", daemon, star]
-    told = ["--regularizer", row.work, "--apply", "always", "--gate-wait", "0"]
-    return [HOOK, *told, "--daemon", daemon, star]
+        return [HOOK, "--apply", "never", *told, star]
+    return [HOOK, "--regularizer", row.work, "--apply", "always", *told, star]
 
 
 def _run(commands: Sequence[Sequence[str]], folder: Path, daemon: list[int]) -> tuple[float, float, float]:

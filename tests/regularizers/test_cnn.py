@@ -24,11 +24,12 @@ from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, load
 from extrecon.settings import Setting, read_settings
 from extrecon_regularizers.cnn import weights
-from extrecon_regularizers.cnn.apply import LARGEST_TILE, OVERLAP, apply_network, tile_weight, tiles
+from extrecon_regularizers.cnn.apply import OVERLAP, apply_network, tile_weight, tiles
 from extrecon_regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
 from extrecon_regularizers.cnn.regularizer import Cnn, CnnSettings, share_of_signal
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import (
+    LARGEST_TILE,
     resolution,
     solvent_level,
     standardise,

@@ -14,6 +14,7 @@ import torch
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
 from extrecon_regularizers.cnn.network import ERROR_FLOOR
+from extrecon_regularizers.cnn.standardise import LARGEST_TILE
 
 if TYPE_CHECKING:
     from extrecon_regularizers.cnn.network import Denoiser
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 
 OVERLAP = 32
-LARGEST_TILE = 160
-"""Edge of what the network takes at once; it costs half a gigabyte."""
 
 
 def apply_network(

@@ -21,7 +21,7 @@ from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon.settings import setting
 from extrecon_regularizers.cnn import weights
 from extrecon_regularizers.cnn.resample import resampled
-from extrecon_regularizers.cnn.standardise import Curve, resolution, signal_share, standardise
+from extrecon_regularizers.cnn.standardise import LARGEST_TILE, Curve, resolution, signal_share, standardise
 
 _LEAST_SOLVENT = 0.05
 _OUTSIDE = 0.5
@@ -81,8 +81,8 @@ class Cnn(Regularizer[CnnSettings]):
         return (loaded.path,)
 
     def memory_bytes(self, box: int) -> int:
-        """Return what was measured, rounded up."""
-        return 350_000_000 + 105 * box**3
+        """Return what was measured, rounded up: torch, a tile in the network, and the map."""
+        return 200_000_000 + 150 * min(box, LARGEST_TILE) ** 3 + 55 * box**3
 
     def card(self) -> str:
         """Return the shipped weights' card."""

@@ -28,6 +28,8 @@ COARSEST = 8
 VOXELS_PER_RESOLUTION = 3.0
 COARSEST_PIXEL_ANGSTROM = 4.0
 SMALLEST_BOX = 24
+LARGEST_TILE = 160
+"""Edge of what the network takes at once; it costs half a gigabyte."""
 _FLAT_FROM_PER_ANGSTROM = 1 / 12
 _DECAY = 1.2  # the standard amplitude falls to exp(-1.2) at the resolution
 _SOLVENT_FROM, _SOLVENT_TO = 0.4, 0.5  # of the box

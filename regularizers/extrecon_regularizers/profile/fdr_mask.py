@@ -29,7 +29,7 @@ class FdrMask(Regularizer):
 
     def memory_bytes(self, box: int) -> int:
         """Return what was measured, rounded up."""
-        return 85 * box**3
+        return 55 * box**3
 
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:  # noqa: ARG002
         """Return ``half_map``, the mask with a soft edge outside of which its solvent is flattened, and both maps.

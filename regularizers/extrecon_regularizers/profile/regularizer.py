@@ -78,7 +78,7 @@ class Profile(Regularizer[ProfileSettings]):
 
     def memory_bytes(self, box: int) -> int:
         """Return what was measured, rounded up."""
-        return 75 * box**3
+        return 65 * box**3
 
     def regularize(self, half_map: HalfMap, context: Context[ProfileSettings]) -> Regularized:
         """Return ``half_map`` with its amplitudes scaled inside the mask, 0 outside, and maps of what was fitted.
