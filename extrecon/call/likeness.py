@@ -1,6 +1,6 @@
 """How a regularizer's map lies against the half-map, and how much of it is the same: what the safeguards judge.
 
-Both are compared as they are, unless the half-map is unduly strong outside the sphere inscribed in the box. RELION
+Both are compared as they are, unless the half-map is stronger outside the sphere inscribed in the box. RELION
 puts a mean level there and divides by sinc²(r / pn), which with padding 1 raises the corners fortyfold; with
 gridding weights the level itself then outweighs the particle. Nothing out there is data, and a regularizer may well
 leave it out. Such maps are compared in the sphere alone. To cut a map there blurs its spectrum over some shells, so
@@ -40,8 +40,8 @@ SIGNAL_SHARE = 0.5
 SIGNAL_OVER_FLOOR = 2.0
 FEWEST_SHELLS = 2
 SPHERE_EDGE_PX = 3.0
-LARGEST_SHARE_OUTSIDE = 0.7
-"""Of the mean square inside the sphere, which noise that is alike everywhere does not reach beside a particle."""
+LARGEST_RATIO_OUTSIDE = 1.5
+"""Of the mean square inside the sphere: noise that fills the box reaches 1, at most."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def compared(density: FloatArray, plain: FloatArray, shells: Shells, before: Com
 def _is_strong_outside(plain: FloatArray, window: npt.NDArray[np.float32]) -> bool:
     level = _level_at_edge(plain, window)
     inside, outside = (float(np.square(plain[where] - level).mean()) for where in (window > 0, window == 0))
-    return outside > LARGEST_SHARE_OUTSIDE * inside
+    return outside > LARGEST_RATIO_OUTSIDE * inside
 
 
 def _in_sphere(density: FloatArray, window: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
