@@ -21,8 +21,8 @@ cut off              nothing is left beyond two shells after the half-map FSC fa
 
 Where the half-map is stronger outside the sphere inscribed in the box than within, as RELION's may be with padding
 1, all this holds of what lies in the sphere: see `extrecon.call.likeness`, also for which shells hold signal. What
-is not promised: that each region by itself is right. A small region may come back altered, mirrored even, as long as
-the whole correlates; the plain map is always kept beside the result.
+is not promised: that each region by itself is right. A small region may come back altered, mirrored even, as long
+as the whole correlates; the plain map is always kept beside the result.
 """
 
 from __future__ import annotations
