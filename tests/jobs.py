@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.call.request import Request
+from extrecon.maps.planes import EVERY_PLANE
 from extrecon.options import Options
-from extrecon.reconstruction.grid import EVERY_PLANE
 
 BOX = 24
 PIXEL_SIZE = 3.0

@@ -25,7 +25,8 @@ FloatArray = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.floating[Any]]
 
 PROGRAM = "relion_refine"
-REFERENCE = "reference.mrc"
+REFERENCE, POSES, MODEL = "reference.mrc", "run_it001_data.star", "run_it000_model.star"
+"""What an alignment leaves in its folder: the map that was given, the poses found, the noise power taken."""
 _EMPTY = 1e-6  # RELION wants some power in a reference; so little of it leaves the likelihood as it is
 _COARSEST_ORDER, _FINEST_ORDER = 1, 5
 
@@ -193,7 +194,7 @@ def _align(
     write_map(inside, given.with_density(np.asarray(given.density * mask * factor, np.float32)))
     words = search.words(particles.resolve(), inside, str(folder.resolve() / "run"), given.box)
     cost = refine(words, "", working_directory or particles.resolve().parent, folder, stop=stop)
-    poses, model = folder / "run_it001_data.star", folder / "run_it000_model.star"
+    poses, model = folder / POSES, folder / MODEL
     return Alignment(inside, particles, poses, model, _log_likelihoods(poses, particles), cost)
 
 

@@ -62,7 +62,7 @@ class Judge:
         yardstick = _yardstick(output)
         if yardstick is None:
             return []
-        mask = self.mask or output / yardstick["mask"]
+        mask = self._mask(yardstick, output)
         told = {**self.hashes, "mask": file_sha256(mask)}
         if self.model is not None:
             told["fsc_q_window_angstrom"] = yardstick["fsc_q_window_angstrom"]
@@ -83,10 +83,11 @@ class Judge:
         yardstick = _yardstick(output)
         if self.own.held_out is None or yardstick is None:
             return None
-        mask = self.mask or output / yardstick["mask"]
-        return Poses(
-            self.own, self.own.held_out, output, output / yardstick["map"], mask, yardstick["finest_angstrom"]
-        )
+        mask, finest = self._mask(yardstick, output), yardstick["finest_angstrom"]
+        return Poses(self.own, self.own.held_out, output, output / yardstick["map"], mask, finest)
+
+    def _mask(self, yardstick: Told, output: Path) -> Path:
+        return self.mask or output / yardstick["mask"]
 
     def notes(self, output: Path) -> list[str]:
         """Return what a reader of the scores should know."""
@@ -120,13 +121,13 @@ class Judge:
         first = min(runs, key=lambda run: (not run.arm.is_plain, bool(run.arm.relion)))
         recipe = first.recipe_fingerprint
         known = _yardstick(output)
-        has_mask = known is not None and (self.mask is not None or (output / known["mask"]).is_file())
-        if known is not None and known["recipe"] == recipe and has_mask:
+        if known is not None and known["recipe"] == recipe and self._mask(known, output).is_file():
             return
         made = made_mask(output, recipe)
         name = SCORE_MASK if made is None else MADE
         told = made or (make_mask(first, output, SCORE_MASK) if self.mask is None else {"told": ""})
-        one, two = (read_map(path) for path in finished_job(first.folder)[1])
+        final, halves, _ = finished_job(first.folder)
+        one, two = (read_map(path) for path in halves)
         pixel = one.pixel_size_angstrom
         path = self.mask or output / f"{name}.mrc"
         mask = read_mask(path, MaskGrid("the half-maps", one.box, pixel)).density
@@ -135,7 +136,7 @@ class Judge:
             "recipe": recipe,
             "from": first.label,
             "mask": f"{name}.mrc",
-            "map": f"{first.folder.name}/{finished_job(first.folder)[0].name}",
+            "map": f"{first.folder.name}/{final.name}",
             "told": told["told"],
             "fsc_q_window_angstrom": usual_window((one.density, two.density), mask, pixel),
             "finest_angstrom": max(2 * pixel, min(reached / _BEYOND, one.box * pixel / 2)),

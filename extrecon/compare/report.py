@@ -131,10 +131,12 @@ def verdicts(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
 def _particles_told(scores: Sequence[Score], arm: str, best: str, key: str) -> list[str]:
     """Return how sure a difference is of which particles were held out; nothing of other scores."""
     each = "held_out_nats_each"
+    if key != "held_out_nats":
+        return []
     by_seed = {score["seed"]: score[each] for score in scores if score["arm"] == best and each in score}
     runs = [score for score in scores if score["arm"] == arm and each in score and score["seed"] in by_seed]
     pairs = [(score[each], by_seed[score["seed"]]) for score in runs]
-    if key != "held_out_nats" or not pairs:
+    if not pairs:
         return []
     first, second = (np.mean(nats, axis=0) for nats in zip(*pairs, strict=True))
     return [f"standard error over the particles {paired_difference(first, second)[1]:.3f}"]

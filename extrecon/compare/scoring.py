@@ -12,13 +12,12 @@ from extrecon.compare.dataset import DataSet
 from extrecon.errors import RefinementError
 from extrecon.maps.mrc import read_map
 from extrecon.relion import labels
-from extrecon.relion.names import CALL_RECORD, MODEL, iteration_of, parse_file_name
+from extrecon.relion.names import CALL_RECORD, DATA, MODEL, iteration_of, parse_file_name
 from extrecon.relion.star import read_star
 from extrecon.validate.inputs import Inputs, from_job
 from extrecon.validate.scores import half_set_errors, score
 
 Scores = dict[str, Any]
-DATA = "_data.star"
 PERCENTS = tuple(range(0, 101, 2))
 
 

@@ -27,14 +27,13 @@ from extrecon.maps.mrc import read_map
 from extrecon.options.command_line import parse_options
 from extrecon.options.phases import read_phases
 from extrecon.relion.history import RefinementFolder
-from extrecon.relion.names import MODEL, OPTIMISER, SAMPLING, iteration_of
+from extrecon.relion.names import DATA, MODEL, OPTIMISER, SAMPLING, iteration_of
 from extrecon.relion.star import read_star
 from extrecon.system.files import replacing
 
 RECORD = "start.json"
 COMMON_START = "the common start"
 _ROOT = "run"
-_DATA = "_data.star"
 _MAPS = tuple(f"_half{half}_class001.mrc" for half in (1, 2))
 _STARS = (SAMPLING, OPTIMISER, *(f"_half{half}{MODEL}" for half in (1, 2)))
 _SETTLED_SECONDS = 1.0
@@ -173,7 +172,7 @@ def _local(history: RefinementFolder) -> list[int]:
 def _is_whole(folder: Path, iteration: int) -> bool:
     """Tell whether all that RELION goes on from is there, whole, and no longer being written."""
     stem = f"{_ROOT}_it{iteration:03d}"
-    paths = [folder / (stem + ending) for ending in (*_STARS, _DATA, *_MAPS)]
+    paths = [folder / (stem + ending) for ending in (*_STARS, DATA, *_MAPS)]
     try:
         age = time.time() - max(path.stat().st_mtime for path in paths)
         if 0 <= age < _SETTLED_SECONDS:  # a clock of another host may be ahead
@@ -182,7 +181,7 @@ def _is_whole(folder: Path, iteration: int) -> bool:
             read_star(folder / (stem + ending), first_block_only=True)
         for ending in _MAPS:
             read_map(folder / (stem + ending))
-        return _ends_in_a_line(folder / (stem + _DATA))
+        return _ends_in_a_line(folder / (stem + DATA))
     except (OSError, ExtreconError):
         return False
 
@@ -195,9 +194,9 @@ def _ends_in_a_line(path: Path) -> bool:
 
 def _remove_what_is_not_needed(folder: Path, iteration: int) -> None:
     """Remove what RELION began of later iterations, and all maps and particles but those it goes on from."""
-    needed = [f"{_ROOT}_it{iteration:03d}{ending}" for ending in (*_MAPS, _DATA)]
+    needed = [f"{_ROOT}_it{iteration:03d}{ending}" for ending in (*_MAPS, DATA)]
     for path in folder.iterdir():
         number = iteration_of(path.name)
-        is_needed = not path.name.endswith((".mrc", _DATA)) or path.name in needed
+        is_needed = not path.name.endswith((".mrc", DATA)) or path.name in needed
         if number is not None and (number > iteration or not is_needed):
             path.unlink()

@@ -20,6 +20,8 @@ import numpy.typing as npt
 
 from extrecon.compare.hashes import file_sha256, fingerprint_of
 from extrecon.compare.held_out import (
+    MODEL,
+    POSES,
     REFERENCE,
     Alignment,
     HeldOutSearch,
@@ -128,7 +130,7 @@ class Poses:
     @property
     def found(self) -> Path:
         """The particles with their poses."""
-        return self.folder / "run_it001_data.star"
+        return self.folder / POSES
 
     @property
     def fingerprint(self) -> str:
@@ -208,7 +210,7 @@ class Unseen:
             told: dict[str, Any] = json.loads((self.folder / RECORD).read_text())
             if told["fingerprint"] != self.fingerprint:
                 return None
-            paths = (self.folder / name for name in (REFERENCE, "run_it001_data.star", "run_it000_model.star"))
+            paths = (self.folder / name for name in (REFERENCE, POSES, MODEL))
             reference, poses, model = paths
             nats = np.array(told["log_likelihoods"], np.float64)
             return Alignment(reference, self.particles, poses, model, nats, Cost(told["wall_seconds"], 0.0, 0))

@@ -14,6 +14,7 @@ from extrecon.errors import MapError
 from extrecon.maps.half_map import count_not_finite
 from extrecon.maps.mrc import check_regular, read_volume
 
+EVERY_PLANE = slice(None)
 _HEADER_BYTES = 1024
 
 

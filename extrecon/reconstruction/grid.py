@@ -12,6 +12,7 @@ import numpy.typing as npt
 from extrecon.errors import InputError
 from extrecon.fourier.compute import Array, Compute
 from extrecon.fourier.grids import full_axis, round_half_up, squared_radius
+from extrecon.maps.planes import EVERY_PLANE
 
 LARGEST_PADDING = 100
 
@@ -79,9 +80,6 @@ class Geometry:
     def volume_factor(self) -> float:
         """Padded grid points per unpadded one: p³, or p² in 2D."""
         return float(self.padding_factor**self.dimensions)
-
-
-EVERY_PLANE = slice(None)
 
 
 class Accumulators(Protocol):

@@ -10,10 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import MapError
-from extrecon.maps.planes import Planes
+from extrecon.maps.planes import EVERY_PLANE, Planes
 from extrecon.relion.job import Job
-
-_EVERY_PLANE = slice(None)
 
 
 @dataclass(frozen=True)
@@ -29,22 +27,22 @@ class AccumulatorFiles:
     job: Job
     shape: tuple[int, ...]
 
-    def weight(self, planes: slice = _EVERY_PLANE) -> npt.NDArray[np.float32]:
+    def weight(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
         """Return the weights, or some planes of their first axis."""
         return self._read(self.job.weight, planes)
 
-    def data_real(self, planes: slice = _EVERY_PLANE) -> npt.NDArray[np.float32]:
+    def data_real(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
         """Return the real part of the data, likewise."""
         return self._read(self.job.data_real, planes)
 
-    def data_imag(self, planes: slice = _EVERY_PLANE) -> npt.NDArray[np.float32]:
+    def data_imag(self, planes: slice = EVERY_PLANE) -> npt.NDArray[np.float32]:
         """Return the imaginary part of the data, likewise."""
         return self._read(self.job.data_imag, planes)
 
     def _read(self, path: Path, planes: slice) -> npt.NDArray[np.float32]:
         file = self._files[path]
         if len(self.shape) == 2 and len(file.shape) == 3:  # it may come as one section of a 3D file
-            image: npt.NDArray[np.float32] = file.read(_EVERY_PLANE)[0]
+            image: npt.NDArray[np.float32] = file.read(EVERY_PLANE)[0]
             return image[planes]
         return file.read(planes)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from extrecon.errors import StarError
 from extrecon.record import RECORD_SUFFIX
 
-SAMPLING, OPTIMISER, MODEL = "_sampling.star", "_optimiser.star", "_model.star"
+SAMPLING, OPTIMISER, MODEL, DATA = "_sampling.star", "_optimiser.star", "_model.star", "_data.star"
 CALL = "_external_reconstruct.star"
 CALL_RECORD = CALL.removesuffix(".star") + RECORD_SUFFIX
 ACCUMULATORS = tuple(f"_external_reconstruct_{what}.mrc" for what in ("data_real", "data_imag", "weight"))

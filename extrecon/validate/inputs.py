@@ -16,6 +16,7 @@ from extrecon.maps.agreement import check_halves
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_companion
 from extrecon.record import regularizer_of
+from extrecon.relion.names import DATA
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,10 @@ def from_job(folder: Path) -> tuple[Path, list[Path], Path]:
     ------
     InputError : the folder holds no finished refinement.
     """
-    finals = [path for path in sorted(folder.glob("*_data.star")) if "_it" not in path.name]
+    finals = [path for path in sorted(folder.glob(f"*{DATA}")) if "_it" not in path.name]
     if len(finals) != 1:
         raise InputError(f"{folder}: expected one finished refinement (…_data.star), found {len(finals)}.")
-    stem = finals[0].name.removesuffix("_data.star")
+    stem = finals[0].name.removesuffix(DATA)
     final = folder / f"{stem}_class001.mrc"
     halves = [folder / f"{stem}_half{half}_class001_unfil.mrc" for half in (1, 2)]
     return final, [path for path in halves if path.exists()], finals[0]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from extrecon.validate.fsc import fsc, shell_radius
+from extrecon.fourier.compute import cpu
+from extrecon.fourier.shells import Shells
+from extrecon.validate.fsc import fsc
 
 FloatArray = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.floating[Any]]
@@ -81,14 +83,9 @@ def sign_zones(
 def independent_points(mask: Volume) -> FloatArray:
     """Return how many Fourier points of each shell are independent under a mask, (n // 2 + 1,)."""
     n = len(mask)
-    weight = np.full(n // 2 + 1, 2.0)
-    weight[0] = 1.0
-    weight[-1] = 1.0 if n % 2 == 0 else 2.0
-    shell = np.floor(shell_radius(n) + 0.5).astype(int)
-    total = np.bincount(shell.ravel(), np.broadcast_to(weight, shell.shape).ravel())[: n // 2 + 1]
     squared = np.asarray(mask, np.float64) ** 2
     share = float(squared.sum()) ** 2 / max(float((squared**2).sum()) * n**3, 1e-30)
-    return np.asarray(total * share)
+    return Shells(n, cpu()).points() * share
 
 
 def _runs(curve: FloatArray) -> Iterator[tuple[int, int]]:
