@@ -54,6 +54,8 @@ class Record:
     treatment : how the regularizer's density was blended with the half-map, and its solvent flattened
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
+    sharpening : of `extrecon regularize`: how fine the result looks and what the input's signal allows, or why that
+        is unknown; else empty
     seconds : wall time a stage
     peak_memory_megabytes : the most memory of the process at work, on the host; null where the system does not tell
     maps : names of the regularizer's own maps, written beside the result
@@ -90,6 +92,7 @@ class Record:
     treatment: dict[str, Any] = field(default_factory=dict)
     safeguards: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    sharpening: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_memory_megabytes: float | None = None
     maps: list[str] = field(default_factory=list)

@@ -265,7 +265,7 @@ def test_the_commands_for_half_maps_work_as_they_stand(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / "how-to" / "half-maps.md"
     shown = [e.words for e in examples(page) if "scripts/demo_data/half1.mrc" in e.words]
-    assert [words[1] for words in shown] == ["mask", "validate", "local-resolution", "regularize"]
+    assert [words[1] for words in shown] == ["mask", "validate", "local-resolution", "regularize", "validate"]
     for words in shown:
         done = CliRunner().invoke(app, words[1:], catch_exceptions=False)
         assert done.exit_code == 0, done.output

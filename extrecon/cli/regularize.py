@@ -33,12 +33,20 @@ from extrecon.cli.console import (
 )
 from extrecon.errors import ExtreconError, MapError, RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, compute_for
+from extrecon.fourier.masks import particle_mask
 from extrecon.fourier.shells import fsc_of_maps
 from extrecon.maps import HalfMap, read_map, write_map
 from extrecon.maps.agreement import check_halves
 from extrecon.maps.mrc import read_companion
 from extrecon.record import Record, record_path
-from extrecon.regularizer import Context, Regularized, Regularizer
+from extrecon.regularizer import (
+    LOCAL_RESOLUTION_GROUP,
+    Context,
+    Regularized,
+    Regularizer,
+    load,
+    missing_packages,
+)
 from extrecon.relion.search import SearchState
 from extrecon.settings import as_typed
 
@@ -57,6 +65,7 @@ class _Work:
     fsc_cutoff: bool
     compute: Compute
     pictures: bool
+    check_sharpening: bool
     notes: tuple[str, ...]
 
     @property
@@ -92,6 +101,13 @@ def command(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG beside each result; open all in ChimeraX.")
     ] = True,
+    check_sharpening: Annotated[
+        bool,
+        typer.Option(
+            "--check-sharpening/--no-check-sharpening",
+            help="Warn if the result looks finer than the input's signal allows; needs torch.",
+        ),
+    ] = True,
 ) -> None:
     """Regularize a map, or two half-maps, each by itself so that they stay independent.
 
@@ -123,6 +139,7 @@ def command(
         fsc_cutoff=fsc_cutoff,
         compute=compute,
         pictures=pictures,
+        check_sharpening=check_sharpening,
         notes=notes,
     )
     for index, (path, half_map, target) in enumerate(zip(inputs, maps, targets, strict=True)):
@@ -189,6 +206,9 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     )
     record.maps += names
     record.warnings += warnings
+    if work.check_sharpening:
+        with record.stage("sharpening"):
+            _check_sharpening(half_map, other, outcome, context, record)
     if work.pictures:
         _draw(target, half_map, outcome, resolution, work)
     record.write(record_path(target.with_suffix("")))
@@ -246,6 +266,26 @@ def _regularize(path: Path, half_map: HalfMap, context: Context, record: Record,
         raise
     except Exception as error:  # a plugin refuses a map by raising whatever it likes
         raise RegularizerError(f"{work.regularizer.name} refused {path}: {error}") from error
+
+
+def _check_sharpening(
+    half_map: HalfMap, other: HalfMap | None, outcome: Regularized, context: Context, record: Record
+) -> None:
+    """Tell the record how fine input and result look beside what their signal allows; warn if that is too fine."""
+    from extrecon.validate.sharpening import LOOK, judge_sharpening
+
+    if missing_packages(load(LOOK, LOCAL_RESOLUTION_GROUP, to_work=False)):
+        return
+    mask = particle_mask(half_map) if context.mask is None else context.mask
+    before = [half_map] if other is None else [half_map, other]
+    try:
+        result = half_map.with_density(outcome.density)
+        found = judge_sharpening(result, before, mask, context.compute, sweep=False)
+    except RegularizerError as error:
+        record.sharpening = {"unknown": str(error)}
+        return
+    record.sharpening = found.percentiles()
+    record.warnings += [told] if (told := found.warning()) else []
 
 
 def _draw(target: Path, half_map: HalfMap, outcome: Regularized, given: HalfMap | None, work: _Work) -> None:

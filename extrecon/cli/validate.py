@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -23,6 +23,9 @@ from extrecon.cli.console import (
 )
 from extrecon.errors import UsageError
 from extrecon.system.json_text import read_json_object
+
+if TYPE_CHECKING:
+    from extrecon.validate.inputs import Files
 
 
 def command(
@@ -47,6 +50,14 @@ def command(
         typer.Option(metavar="Å", help="Window of FSC-Q; else 5 times the half-maps' resolution at FSC 0.5."),
     ] = None,
     fsc_q_map: Annotated[bool, typer.Option("--fsc-q-map", help="Write FSC-Q at every voxel, too.")] = False,
+    sharpening: Annotated[
+        bool,
+        typer.Option("--sharpening", help="Tell how sharp the map looks beside what its signal allows (a minute)."),
+    ] = False,
+    unsharpened: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="MAP.mrc", help="For --sharpening: the map before, or, given twice, its half-maps."),
+    ] = None,
     pixel_size: PixelSizeOption = None,
     overwrite: OverwriteOption = False,
     json: JsonOption = False,
@@ -70,7 +81,11 @@ def command(
         model=model,
         true_poses=true_poses,
         local_resolution=local_resolution,
+        unsharpened=unsharpened or (),
     )
+    wants_sharpening = sharpening or bool(unsharpened)
+    if wants_sharpening:
+        _check_sharpening(files)
     has_support = model is not None and len(files.halves) == 2
     if (fsc_q_map or fsc_q_window is not None) and not has_support:
         raise UsageError("--fsc-q-map and --fsc-q-window are for FSC-Q, which needs half-maps and a --model.")
@@ -79,7 +94,8 @@ def command(
     refuse_to_overwrite(targets, overwrite=overwrite, inputs=[] if model is None else [model])
     with busy("Scoring …"):
         inputs = read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask)
-        scores, support = score_with_atoms(replace(inputs, fsc_q_window_angstrom=fsc_q_window))
+        wanted = replace(inputs, fsc_q_window_angstrom=fsc_q_window, wants_sharpening=wants_sharpening)
+        scores, support = score_with_atoms(wanted)
         prepare_folder(output)
         paths = write_report(output, scores, f"Validation of {first.name}")
         if support is not None and model is not None:
@@ -90,6 +106,20 @@ def command(
         print_json(read_json_object(paths[0]))
     else:
         _show(table(scores), paths[-1], scores["warnings"])
+
+
+def _check_sharpening(files: Files) -> None:
+    """Refuse before anything is read what `--sharpening` cannot work with."""
+    from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, load
+    from extrecon.validate.sharpening import LOOK, SIGNAL
+
+    if len(files.unsharpened) > 2:
+        given = len(files.unsharpened)
+        raise UsageError(f"--unsharpened was given {given} times: it is one map, or two half-maps.")
+    if not files.unsharpened and len(files.halves) != 2:
+        raise UsageError("--sharpening needs half-maps, or the map before sharpening: --unsharpened MAP.mrc.")
+    for method in (LOOK, SIGNAL):
+        load(method, LOCAL_RESOLUTION_GROUP)
 
 
 def _show(rows: Iterable[Sequence[str]], page: Path, warnings: Iterable[str]) -> None:

@@ -23,12 +23,12 @@ from extrecon.errors import InputError, UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
 from extrecon.maps.mrc import read_companion, read_map
 from extrecon.system.files import replacing
-from extrecon.validate.fsc_q import usual_window
+from extrecon.validate.local_resolution import usual_window
 from extrecon.validate.mask_check import check_mask
 
 SCORE_MASK = "score_mask"
 YARDSTICK = "yardstick.json"
-_SETTLED = {"recipe", "mask", "map", "told", "fsc_q_window_angstrom", "finest_angstrom"}
+_SETTLED = {"recipe", "mask", "map", "told", "window_angstrom", "finest_angstrom"}
 _BEYOND = 1.2
 Told = dict[str, Any]
 
@@ -63,9 +63,7 @@ class Judge:
         if yardstick is None:
             return []
         mask = self._mask(yardstick, output)
-        told = {**self.hashes, "mask": file_sha256(mask)}
-        if self.model is not None:
-            told["fsc_q_window_angstrom"] = yardstick["fsc_q_window_angstrom"]
+        told = {**self.hashes, "mask": file_sha256(mask), "window_angstrom": yardstick["window_angstrom"]}
         unseen = self.unseen(output)
         if unseen is not None:
             told["held_out"] = unseen.fingerprint
@@ -105,10 +103,10 @@ class Judge:
     def prepare(self, runs: Sequence[Run], output: Path) -> None:
         """Settle once for the folder what all scores must have in common.
 
-        That is a mask, if none was given: the one that arms were refined under, else one made likewise; FSC-Q's
-        window, whose size changes it; and up to where particles count: a fifth beyond the resolution of the run
-        that tells all this, so that an arm that reaches further is credited. This is the first plain one, without
-        options of its own if there is one.
+        That is a mask, if none was given: the one that arms were refined under, else one made likewise; the
+        window of the local FSC, whose size changes it; and up to where particles count: a fifth beyond the
+        resolution of the run that tells all this, so that an arm that reaches further is credited. This is the
+        first plain one, without options of its own if there is one.
 
         Parameters
         ----------
@@ -138,7 +136,7 @@ class Judge:
             "mask": f"{name}.mrc",
             "map": f"{first.folder.name}/{final.name}",
             "told": told["told"],
-            "fsc_q_window_angstrom": usual_window((one.density, two.density), mask, pixel),
+            "window_angstrom": usual_window((one.density, two.density), mask, pixel),
             "finest_angstrom": max(2 * pixel, min(reached / _BEYOND, one.box * pixel / 2)),
         }
         with replacing(output / YARDSTICK) as temporary:
@@ -221,8 +219,7 @@ class Scoring:
         InputError, RefinementError : its files are damaged or gone, or RELION failed.
         """
         judge, refined = self.judge, self._refined()
-        window = self.told.get("fsc_q_window_angstrom")
-        by = Yardsticks(self.mask, judge.model, judge.reference_map, judge.own, window)
+        by = Yardsticks(self.mask, judge.model, judge.reference_map, judge.own, self.told["window_angstrom"])
         told = {**refined, **score_without_truth(self.folder, by)}
         if self.unseen is not None:
             final = finished_job(self.folder)[0]

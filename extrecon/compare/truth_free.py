@@ -25,6 +25,7 @@ from extrecon.maps.mrc import read_companion, read_map
 from extrecon.validate.fsc import fsc
 from extrecon.validate.fsc_q import fsc_q
 from extrecon.validate.inputs import Inputs
+from extrecon.validate.local_resolution import median_local_resolution
 from extrecon.validate.mask_check import check_mask
 from extrecon.validate.q_score import residue_q_scores
 from extrecon.validate.scores import score
@@ -43,14 +44,14 @@ class Yardsticks:
     model : atoms in the frame of the maps
     reference_map : another map in that frame
     own : the particles, some of which may be held out
-    window_angstrom : of FSC-Q, the same for all arms
+    window_angstrom : of local resolution and FSC-Q, the same for all arms
     """
 
     mask: Path
     model: Path | None
     reference_map: Path | None
     own: OwnParticles
-    window_angstrom: float | None = None
+    window_angstrom: float
 
 
 def score_without_truth(job: Path, by: Yardsticks) -> Scores:
@@ -70,8 +71,10 @@ def score_without_truth(job: Path, by: Yardsticks) -> Scores:
     told = score(Inputs(map=whole, halves=(first, second), mask=mask))
     check = check_mask(first, second, mask)
     halves = told["half_maps"]
+    pair = (first.density, second.density)
     found: Scores = {
         "corrected_resolution_angstrom": check.resolution("corrected"),
+        "median_local_resolution_angstrom": median_local_resolution(pair, mask, pixel, by.window_angstrom),
         "half_map_fsc": _rounded(check.corrected),
         "directional_spread_angstrom": halves["directional_worst_angstrom"] - halves["directional_best_angstrom"],
         "box": whole.box,
@@ -87,7 +90,7 @@ def score_without_truth(job: Path, by: Yardsticks) -> Scores:
 
 
 def _against_model(
-    path: Path, maps: tuple[HalfMap, HalfMap, HalfMap], mask: npt.NDArray[Any], window_angstrom: float | None
+    path: Path, maps: tuple[HalfMap, HalfMap, HalfMap], mask: npt.NDArray[Any], window_angstrom: float
 ) -> Scores:
     whole, *halves = maps
     model = read_structure(path)

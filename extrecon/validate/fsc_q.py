@@ -11,20 +11,16 @@ import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
 from extrecon.errors import UsageError
-from extrecon.fourier.compute import Compute, cpu
-from extrecon.fourier.resolution import HALF, resolution_of_last_above
-from extrecon.validate.fsc import fsc, last_filled_shell
-from extrecon.validate.local_fsc import Bands, bands_for, local_correlations
+from extrecon.fourier.compute import Compute
+from extrecon.validate.fsc import last_filled_shell
+from extrecon.validate.local_fsc import bands_for
+from extrecon.validate.local_resolution import HALVES_THRESHOLD, local_resolutions_of_pairs, usual_window
 
 FloatArray = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.floating]
 
 MODEL_THRESHOLD = 0.67
 """Of the local FSC with the model."""
-HALVES_THRESHOLD = HALF
-"""Of the local FSC of the half-maps."""
-WINDOW = 5.0
-"""The window's edge, in units of the half-maps' resolution at FSC 0.5; Bsoft's rule is 5 to 7."""
 LARGE_ANGSTROM = 0.5
 """FSC-Q beyond this, either way, is counted."""
 
@@ -178,13 +174,6 @@ def _label(site: gemmi.CRA) -> Atom:
     return Atom(site.chain.name, f"{residue.name} {residue.seqid}", atom.name, atom.altloc.strip("\0"))
 
 
-def usual_window(halves: tuple[Volume, Volume], mask: Volume, pixel_size_angstrom: float) -> float:
-    """Return `WINDOW` times the resolution at half-map FSC 0.5 under the mask, Å; at most half of the box."""
-    curve = fsc(halves[0] * mask, halves[1] * mask)
-    resolution = resolution_of_last_above(curve, pixel_size_angstrom, HALVES_THRESHOLD)
-    return min(WINDOW * resolution, len(mask) * pixel_size_angstrom / 2)
-
-
 def local_resolutions(
     whole: Volume,
     model_density: Volume,
@@ -195,48 +184,10 @@ def local_resolutions(
 ) -> LocalResolutions:
     """Return where, around each point, the local FSC with the model and that of the half-maps fall.
 
-    A resolution is where the local FSC first falls under its threshold, linear in frequency between two bands (see
-    `extrecon.validate.local_fsc`); the window's edge where it never stands above, the finest that the maps hold
-    where it never falls.
+    The shells asked are those that all measured maps fill; see `extrecon.validate.local_resolution`.
     """
-    compute = compute or cpu()
-    box = len(whole)
     last = min(last_filled_shell(np.asarray(each, np.float64)) for each in (whole, *halves))
-    bands = bands_for(box, window_angstrom / pixel_size_angstrom, last)
-    maps = (whole, model_density, *halves)
-    spectra = [compute.rfftn(compute.to_device(each, np.float32), axes=(0, 1, 2)) for each in maps]
-    model, own = _Crossing(bands, MODEL_THRESHOLD, last), _Crossing(bands, HALVES_THRESHOLD, last)
-    for centre, (with_model, of_halves) in zip(
-        bands.centres, local_correlations(spectra, [(0, 1), (2, 3)], bands, compute), strict=True
-    ):
-        model.add(float(centre), with_model)
-        own.add(float(centre), of_halves)
-    edge = box * pixel_size_angstrom
-    return LocalResolutions(
-        edge / model.shells(), edge / own.shells(), box, pixel_size_angstrom, bands.window_px * pixel_size_angstrom
-    )
-
-
-class _Crossing:
-    """Where curves first fall under a threshold, told value by value."""
-
-    def __init__(self, bands: Bands, threshold: float, last_shell: int) -> None:
-        self._threshold, self._last = threshold, float(last_shell)
-        self._found = np.full((bands.lattice,) * 3, np.nan)
-        self._before: tuple[float, npt.NDArray[np.float32]] | None = None
-
-    def add(self, shell: float, values: npt.NDArray[np.float32]) -> None:
-        """Take the curves' values at the next shell."""
-        falls = np.isnan(self._found) & (values < self._threshold)
-        if self._before is None:
-            self._found[falls] = shell
-        else:
-            earlier, high = self._before
-            above = high[falls] - self._threshold
-            share = above / np.maximum(high[falls] - values[falls], 1e-12)
-            self._found[falls] = earlier + (shell - earlier) * share
-        self._before = shell, values
-
-    def shells(self) -> FloatArray:
-        """Return the crossings in shells, the last shell where there is none."""
-        return np.where(np.isnan(self._found), self._last, self._found)
+    bands = bands_for(len(whole), window_angstrom / pixel_size_angstrom, last)
+    maps, pairs = (whole, model_density, *halves), {(0, 1): MODEL_THRESHOLD, (2, 3): HALVES_THRESHOLD}
+    model, own = local_resolutions_of_pairs(maps, pairs, bands, pixel_size_angstrom, compute)
+    return LocalResolutions(model, own, len(whole), pixel_size_angstrom, bands.window_px * pixel_size_angstrom)

@@ -31,6 +31,7 @@ class Files:
     poses: Path | None = None
     true_poses: Path | None = None
     local_resolution: Path | None = None
+    unsharpened: Sequence[Path] = ()
 
     def names(self) -> dict[str, str]:
         """Return what is there, for a report."""
@@ -43,7 +44,9 @@ class Files:
             "true poses": self.true_poses,
             "local resolution": self.local_resolution,
         }
-        return {name: str(path) for name, path in ({"map": self.map} | halves | others).items() if path is not None}
+        before = {f"unsharpened {number}": path for number, path in enumerate(self.unsharpened, 1)}
+        named = {"map": self.map} | halves | others | before
+        return {name: str(path) for name, path in named.items() if path is not None}
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Inputs:
     names : of the files, for the report
     regularizers : that changed the half-maps before, if that is known
     notes : sentences on what was odd about the files
+    unsharpened : one map, or two half-maps, from which the map was sharpened
+    wants_sharpening : tell how sharp the map looks beside what its signal allows
     symmetry : point group of the map and the poses
     fsc_q_window_angstrom : of FSC-Q; None for the usual one
     """
@@ -69,6 +74,8 @@ class Inputs:
     poses: Path | None = None
     true_poses: Path | None = None
     local_resolution: HalfMap | None = None
+    unsharpened: Sequence[HalfMap] = ()
+    wants_sharpening: bool = False
     symmetry: str = "C1"
     notes: Sequence[str] = ()
     fsc_q_window_angstrom: float | None = None
@@ -129,7 +136,11 @@ def read_inputs(
     grid = MaskGrid("the map", whole.box, whole.pixel_size_angstrom, trusted)
     mask = None if files.mask is None else read_mask(files.mask, grid, rescale=rescale_mask)
     truth, local_resolution = (_companion(path, whole, trusted) for path in (files.truth, files.local_resolution))
-    for each in (*halves, whole, mask, truth, local_resolution):
+    pixel = whole.pixel_size_angstrom
+    before = [read_companion(path, pixel, "the map", trust_header=trusted) for path in files.unsharpened]
+    if len(before) == 2:
+        notes += check_halves(before[0], before[1], (str(files.unsharpened[0]), str(files.unsharpened[1])))
+    for each in (*halves, whole, mask, truth, local_resolution, *before):
         notes += each.notes if each is not None else ()
     return Inputs(
         map=whole,
@@ -142,6 +153,7 @@ def read_inputs(
         poses=files.poses,
         true_poses=files.true_poses,
         local_resolution=local_resolution,
+        unsharpened=before,
         symmetry=symmetry,
         notes=list(dict.fromkeys(notes)),  # the halves' mean has those of the first half
     )

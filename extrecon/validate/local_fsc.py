@@ -32,11 +32,13 @@ class Bands:
     box : edge of the maps, voxels
     window_px : edge w of the cubic window
     centres : the bands' middles, in shells of the box, from 1 / w up to the last shell
+    last_shell : the finest that is asked
     """
 
     box: int
     window_px: float
     centres: npt.NDArray[np.float64]
+    last_shell: int
 
     @property
     def width(self) -> float:
@@ -59,7 +61,7 @@ def bands_for(box: int, window_px: float, last_shell: int) -> Bands:
     window = float(min(max(window_px, 4.0), box))
     width = box / window
     steps = max(math.floor(2 * (last_shell / width - 1) + 1e-9), 0)
-    return Bands(box, window, width * (1 + 0.5 * np.arange(steps + 1, dtype=np.float64)))
+    return Bands(box, window, width * (1 + 0.5 * np.arange(steps + 1, dtype=np.float64)), last_shell)
 
 
 def local_correlations(

@@ -11,6 +11,7 @@ import numpy as np
 
 from extrecon.fourier.resolution import GOLD_STANDARD
 from extrecon.pictures import page, plots
+from extrecon.pictures.sharpness import draw_sharpness
 from extrecon.system.files import replacing
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def table(scores: Scores) -> list[Row]:
         rows.append(("Q-score", f"{model['mean_q_score']:.3f}", "mean over residues; 1: every atom is resolved"))
     if support := scores.get("fsc_q"):
         rows += _support_rows(support, scores["regularized_by"])
+    if sharp := scores.get("sharpening"):
+        rows += _sharpness_rows(sharp)
     for name, part in scores.get("poses", {}).items():
         rows += _pose_rows(name, part)
     if local := scores.get("local_resolution"):
@@ -90,6 +93,16 @@ def _support_rows(found: Scores, regularizers: list[str]) -> list[Row]:
         ("FSC-Q", f"{found['mean_angstrom']:+.2f} Å", meaning),
         ("… of the local resolution", relative, "mean FSC-Q_r; a perfect model is somewhat below 0"),
         ("Atoms above 0.5 Å, below −0.5 Å", f"{above}, {below}", "not supported there; closer than the halves"),
+    ]
+
+
+def _sharpness_rows(found: Scores) -> list[Row]:
+    allowed, looks = (found[name]["percentile_angstrom"] for name in ("signal", "map"))
+    b = "–" if found["b_factor"] is None else f"{found['b_factor']:.0f} Å²"
+    return [
+        ("Looks like", f"{looks:.2f} Å", "the finest fifth of the particle, by DeepRes"),
+        ("… while its signal allows", f"{allowed:.2f} Å", "the same by MonoRes; what looks finer is oversharpened"),
+        ("B factor that suits it", b, "to apply to the unsharpened map: there the two agree"),
     ]
 
 
@@ -150,7 +163,7 @@ def _draw(path: Path, scores: Scores) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = [draw for name, _, draw in _PANELS if name != "support" or _has_what_it_needs(name, scores)]
+    panels = [draw for name, _, draw in _PANELS if name not in _NO_EMPTY_PANEL or _has_what_it_needs(name, scores)]
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(11, 3.75 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -223,6 +236,10 @@ def _draw_support(axes: Axes, scores: Scores) -> None:
     axes.set(xlabel="FSC-Q, Å", ylabel="atoms")
 
 
+def _draw_sharpness(axes: Axes, scores: Scores) -> None:
+    draw_sharpness(axes, scores["sharpening"])
+
+
 _Panel = Callable[["Axes", Scores], None]
 _PANELS: tuple[tuple[str, str, _Panel], ...] = (
     ("curves", "Fourier shell correlations", _draw_curves),
@@ -230,6 +247,13 @@ _PANELS: tuple[tuple[str, str, _Panel], ...] = (
     ("guinier", "Guinier plot", _draw_guinier),
     ("last", "Local resolution or Q-scores", _draw_last),
     ("support", "FSC-Q of the atoms", _draw_support),
+    ("sharpness", "How fine it looks, and what its signal allows", _draw_sharpness),
 )
-_NEEDS = {"directions": ("half_maps",), "last": ("local_resolution", "model"), "support": ("fsc_q",)}
+_NEEDS = {
+    "directions": ("half_maps",),
+    "last": ("local_resolution", "model"),
+    "support": ("fsc_q",),
+    "sharpness": ("sharpening",),
+}
 """Which of the scores a panel of the page needs, any one of them."""
+_NO_EMPTY_PANEL = {"support", "sharpness"}

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from extrecon.atoms.frame import place_in_map
 from extrecon.atoms.scattering import read_structure, scattering_map
-from extrecon.errors import InputError, MapError, UsageError
+from extrecon.errors import InputError, MapError, RegularizerError, UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import particle_mask
 from extrecon.fourier.resolution import HALF, resolution_of_last_above
@@ -32,6 +32,7 @@ from extrecon.validate.fsc_q import FscQ, fsc_q
 from extrecon.validate.inputs import Inputs
 from extrecon.validate.poses import PoseErrors, pose_errors
 from extrecon.validate.q_score import residue_q_scores
+from extrecon.validate.sharpening import judge_sharpening
 from extrecon.validate.sign_zones import sign_zones, zone_numbers, zone_warning
 from extrecon.validate.wilson import wilson_fit
 
@@ -67,6 +68,8 @@ def score_with_atoms(given: Inputs) -> tuple[Scores, FscQ | None]:
         support = _against_model(scores, given.model, given, mask)
     if given.poses is not None and given.true_poses is not None:
         scores["poses"] = pose_scores(given.poses, given.true_poses, given.symmetry)
+    if given.wants_sharpening:
+        _judge_sharpening(scores, given, mask)
     if given.local_resolution is not None:
         inside = given.local_resolution.density[given.local_resolution.density > 0]
         counts, edges = np.histogram(inside, bins=40)
@@ -76,6 +79,19 @@ def score_with_atoms(given: Inputs) -> tuple[Scores, FscQ | None]:
             "edges_angstrom": edges.tolist(),
         }
     return scores, support
+
+
+def _judge_sharpening(scores: Scores, given: Inputs, mask: npt.NDArray[np.floating[Any]]) -> None:
+    """Add how sharp the map looks beside what its signal allows, or a warning that it cannot be told."""
+    before = given.unsharpened or given.halves or ()
+    try:
+        found = judge_sharpening(given.map, before, np.asarray(mask, np.float32))
+    except RegularizerError as error:
+        scores["warnings"].append(f"how sharp the map is could not be told: {error}")
+        return
+    scores["sharpening"] = found.told()
+    if told := found.warning():
+        scores["warnings"].append(told)
 
 
 def _compare(
@@ -119,6 +135,7 @@ def _finite(value: float) -> float | None:
 def _check_sizes(given: Inputs, mask: npt.NDArray[np.floating[Any]]) -> None:
     n = given.map.box
     others = {"the mask": mask.shape[0], "the truth": given.truth.box if given.truth else n}
+    others |= {f"unsharpened map {number}": each.box for number, each in enumerate(given.unsharpened, 1)}
     if given.local_resolution is not None:
         others["the local resolution"] = given.local_resolution.box
     if given.halves is not None:

@@ -197,7 +197,7 @@ class Samples:
         """
         gain, cutoff = gain_and_look[0], 1 / gain_and_look[1]
         rng = self._rng
-        kind = rng.choice(["none", "white", "coloured", "phases"], p=[0.15, 0.4, 0.3, 0.15])
+        kind = rng.choice(["none", "white", "coloured", "phases"], p=[0.13, 0.42, 0.25, 0.2])
         if kind == "none":
             return np.zeros((BOX,) * 3, dtype=np.float32)
         white = scipy.fft.rfftn(rng.standard_normal((BOX,) * 3, dtype=np.float32))
@@ -210,7 +210,7 @@ class Samples:
         if kind == "white":
             last = 0.6 if rng.random() < 0.5 else rng.uniform(min(cutoff, 0.48), 0.5)
             noise = self._filtered(white, (last >= _FREQUENCY).astype(np.float64), corners=last > 0.5)
-            level = (0.02, 1.2)
+            level = (0.02, 3.0)  # the paper's noise of 0.08 is 2 deviations of a protein low-passed to 9 Å
         else:
             finer = rng.choice([0.0, rng.uniform(0.0, 0.15)])
             passed = np.interp(np.maximum(_FREQUENCY - finer, 0.0), _FREQUENCY, gain)

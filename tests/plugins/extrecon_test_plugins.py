@@ -47,6 +47,16 @@ class Smooth(_Plugin):
         return Regularized(1e8 * smooth, {"told": 1}, {"removed": half_map.density - smooth}, ["smoothed"])
 
 
+class Sharpens(_Plugin):
+    """Sharpens by a B factor of -150 Å²."""
+
+    def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
+        n = half_map.box
+        squares = (np.fft.fftfreq(n) / half_map.pixel_size_angstrom) ** 2
+        gain = np.exp(150.0 / 4 * (squares[:, None, None] + squares[:, None] + squares))
+        return Regularized(np.fft.ifftn(np.fft.fftn(half_map.density) * gain).real)
+
+
 class ByOther(Smooth):
     """Would have the other half tell how strong each shell is."""
 

@@ -10,8 +10,9 @@ from extrecon.errors import UsageError
 from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import soft_sphere
 from extrecon.validate.fsc import fsc, shell_radius
-from extrecon.validate.fsc_q import LocalResolutions, fsc_q, local_resolutions, usual_window
+from extrecon.validate.fsc_q import LocalResolutions, fsc_q, local_resolutions
 from extrecon.validate.local_fsc import bands_for, local_correlations
+from extrecon.validate.local_resolution import median_local_resolution, usual_window
 
 BOX, PIXEL, WINDOW = 64, 2.0, 40.0
 EVERYWHERE = np.ones((BOX,) * 3)
@@ -48,6 +49,21 @@ def test_a_perfect_model_gets_what_the_signal_to_noise_ratio_says() -> None:
     assert np.median(found.model_angstrom) == pytest.approx(expected["model"], rel=0.03)
     assert np.median(found.fsc_q) == pytest.approx(expected["model"] - expected["halves"], abs=0.4)
     assert np.median(found.fsc_q_relative) == pytest.approx(expected["model"] / expected["halves"] - 1, abs=0.04)
+
+
+def test_the_median_local_resolution_is_what_the_signal_to_noise_ratio_says_inside_the_mask() -> None:
+    rng = np.random.default_rng(8)
+    signal = field(rng, FALL)
+    halves = halves_of(signal, rng)
+    upper = np.zeros((BOX,) * 3)
+    upper[BOX // 2 + 8 : -8] = 1.0
+    noise = (field(rng), field(rng))  # below, nothing agrees
+    mixed = (np.where(upper > 0, halves[0], noise[0]), np.where(upper > 0, halves[1], noise[1]))
+    expected = resolution_where(0.5)
+    assert median_local_resolution(halves, EVERYWHERE, PIXEL, WINDOW) == pytest.approx(expected, rel=0.04)
+    assert median_local_resolution(mixed, upper, PIXEL, WINDOW / 2) == pytest.approx(expected, rel=0.15)
+    assert median_local_resolution(mixed, 1 - upper, PIXEL, WINDOW) == pytest.approx(WINDOW, rel=0.2)
+    assert np.isnan(median_local_resolution(halves, 0 * upper, PIXEL, WINDOW))
 
 
 def test_the_half_maps_may_be_swapped_and_a_map_against_itself_is_at_nyquist() -> None:

@@ -1,0 +1,260 @@
+"""Oversharpening: whether a map looks finer than its signal-to-noise ratio allows, and which B factor suits it.
+
+Ramírez-Aportela et al., IUCrJ 6, 1054 (2019), section 3.4 and figure 5. How fine a map looks, DeepRes tells; what
+its signal allows, MonoRes, whose answer does not change as a map is sharpened. Where the 20th percentiles of both
+agree, the map is as sharp as it may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from extrecon.errors import RegularizerError, UsageError
+from extrecon.fourier.compute import Compute, cpu
+from extrecon.fourier.resolution import resolution_of_last_above
+from extrecon.fourier.shells import Shells, fsc_of_maps, soft_step
+from extrecon.maps import HalfMap
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, Progress, load, no_progress
+
+FloatArray = npt.NDArray[np.floating[Any]]
+Told = Callable[[HalfMap], FloatArray]
+"""Returns the local resolution of a map, Å, at the particle's voxels, in any order."""
+
+LOOK, SIGNAL = "deepres", "monores"
+PERCENTILE = 20
+TOLERANCE = 0.05
+"""Of the resolution: so much finer a map may look before it is called oversharpened."""
+
+COARSEST_NYQUIST_ANGSTROM = 8.0
+"""Where voxels are coarser, what DeepRes could tell is near the end of what it knows."""
+
+_STEP = 0.5
+_MOST_STEPS = 12
+_BEYOND = 2
+_EDGE_SHELLS = 2
+_FINEST = 2  # percentile of a single map's local resolution, taken for its resolution
+_BINS = 60
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Percentiles (Å) and histogram of a map's local resolution, and the B factor (Å²) that was applied to the map.
+
+    A B factor below 0 sharpens.
+    """
+
+    b_factor: float
+    percentile_angstrom: float
+    median_angstrom: float
+    counts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sharpening:
+    """How sharp a map looks beside what its signal allows.
+
+    Attributes
+    ----------
+    signal : what signal and noise allow, of the half-maps or of the unsharpened map
+    map : how the map looks
+    swept : how the unsharpened map looks with ever lower B factors, low-passed to the resolution; may be empty
+    edges_angstrom : of the histograms' bins
+    low_pass_angstrom : to which it was low-passed
+    """
+
+    signal: Looks
+    map: Looks
+    swept: tuple[Looks, ...]
+    edges_angstrom: npt.NDArray[np.float64]
+    low_pass_angstrom: float
+
+    @property
+    def is_oversharpened(self) -> bool:
+        """Whether the map looks finer than its signal allows, by more than `TOLERANCE`."""
+        return self.map.percentile_angstrom < (1 - TOLERANCE) * self.signal.percentile_angstrom
+
+    @property
+    def b_factor(self) -> float | None:
+        """The B factor with which the unsharpened map looks as fine as its signal allows, Å²; None if none does."""
+        wanted = self.signal.percentile_angstrom
+        for before, after in pairwise(self.swept):
+            high, low = before.percentile_angstrom, after.percentile_angstrom
+            if high >= wanted > low:
+                share = (high - wanted) / (high - low)
+                return before.b_factor + share * (after.b_factor - before.b_factor)
+        return None
+
+    def warning(self) -> str:
+        """Return a sentence if the map is oversharpened; else an empty one."""
+        if not self.is_oversharpened:
+            return ""
+        looks, allowed = self.map.percentile_angstrom, self.signal.percentile_angstrom
+        best = "" if self.b_factor is None else f"; {self.b_factor:.0f} Å² would suit the unsharpened one"
+        return (
+            f"oversharpened: a fifth of the particle looks finer than {looks:.1f} Å, while its signal allows "
+            f"{allowed:.1f} Å{best}"
+        )
+
+    def percentiles(self) -> dict[str, float | bool]:
+        """Return the two 20th percentiles, Å, and whether the map is oversharpened."""
+        return {
+            "looks_angstrom": self.map.percentile_angstrom,
+            "signal_angstrom": self.signal.percentile_angstrom,
+            "is_oversharpened": self.is_oversharpened,
+        }
+
+    def told(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return {
+            "methods": {"look": LOOK, "signal": SIGNAL},
+            "percentile": PERCENTILE,
+            "signal": _told(self.signal),
+            "map": _told(self.map),
+            "is_oversharpened": self.is_oversharpened,
+            "b_factor": self.b_factor,
+            "swept": [_told(each) for each in self.swept],
+            "edges_angstrom": self.edges_angstrom.tolist(),
+            "low_pass_angstrom": self.low_pass_angstrom,
+        }
+
+
+def _told(looks: Looks) -> Mapping[str, Any]:
+    return {
+        "b_factor": looks.b_factor,
+        "percentile_angstrom": looks.percentile_angstrom,
+        "median_angstrom": looks.median_angstrom,
+        "counts": looks.counts.tolist(),
+    }
+
+
+def judge_sharpening(
+    of: HalfMap,
+    before: Sequence[HalfMap],
+    mask: FloatArray,
+    compute: Compute | None = None,
+    *,
+    sweep: bool = True,
+) -> Sharpening:
+    """Return how sharp a map looks beside what its signal allows, by DeepRes and MonoRes.
+
+    Parameters
+    ----------
+    of : the map
+    before : the map before sharpening, or two half-maps, whose noise is better known; on its grid
+    mask : (n, n, n), 0 to 1
+    sweep : look for the B factor that suits it, which takes some ten times as long
+
+    Raises
+    ------
+    RegularizerError : a method is not there, or refuses the maps, or their voxels are too coarse.
+    UsageError : nothing to compare with.
+    """
+    if of.nyquist_angstrom > COARSEST_NYQUIST_ANGSTROM:
+        finest = f"{of.nyquist_angstrom:.1f} Å"
+        raise RegularizerError(f"{LOOK} knows 1.5 to 13 Å, but voxels like these show nothing finer than {finest}.")
+    if not before:
+        raise UsageError("How sharp a map is can be told beside its half-maps or the unsharpened map: give one.")
+    compute = compute or cpu()
+    first, *others = before
+    other = others[0] if others else None
+    allowed = told_by(SIGNAL, mask, compute, other)(first)
+    unsharpened = first
+    resolution = float(np.percentile(allowed, _FINEST))
+    if other is not None:
+        unsharpened = first.with_density(np.asarray((first.density + other.density) / 2))
+        curve = fsc_of_maps(first.density * mask, other.density * mask, compute)
+        resolution = resolution_of_last_above(curve, of.pixel_size_angstrom)
+    resolution = max(resolution, of.nyquist_angstrom)
+    look = told_by(LOOK, mask, compute)
+    return sharpening(of, unsharpened if sweep else None, allowed, look, resolution, compute)
+
+
+def sharpening(
+    of: HalfMap,
+    unsharpened: HalfMap | None,
+    signal_angstrom: FloatArray,
+    look: Told,
+    low_pass_angstrom: float,
+    compute: Compute | None = None,
+) -> Sharpening:
+    """Return how sharp a map looks beside what its signal allows, and how the unsharpened map would look.
+
+    B factors go down in steps that change the last shell's amplitude by √e, until the map looks finer than its
+    signal allows, and two steps more.
+
+    Parameters
+    ----------
+    of : the map
+    unsharpened : the same before sharpening, on the same grid; None to try no B factors
+    signal_angstrom : local resolution by signal and noise, Å, at each voxel of the particle
+    look : tells how fine a map looks
+    low_pass_angstrom : the resolution, beyond which there is noise alone
+    """
+    compute = compute or cpu()
+    coarsest = 2.0 * float(np.percentile(signal_angstrom, 90))
+    edges = np.linspace(0.5 * of.nyquist_angstrom, max(coarsest, 3 * of.nyquist_angstrom), _BINS + 1)
+    signal = _looks(signal_angstrom, 0.0, edges)
+    swept: list[Looks] = []
+    finer = 0
+    maps = () if unsharpened is None else _sharpened(unsharpened, low_pass_angstrom, compute)
+    for b, filtered in maps:
+        swept.append(_looks(look(filtered), b, edges))
+        finer = finer + 1 if swept[-1].percentile_angstrom < signal.percentile_angstrom else 0
+        if finer > _BEYOND:
+            break
+    return Sharpening(signal, _looks(look(of), 0.0, edges), tuple(swept), edges, low_pass_angstrom)
+
+
+def _looks(resolution_angstrom: FloatArray, b_factor: float, edges: npt.NDArray[np.float64]) -> Looks:
+    low, median = (float(value) for value in np.percentile(resolution_angstrom, (PERCENTILE, 50)))
+    inside = np.clip(resolution_angstrom, edges[0], edges[-1])
+    return Looks(b_factor, low, median, np.histogram(inside, edges)[0])
+
+
+def _sharpened(unsharpened: HalfMap, low_pass_angstrom: float, compute: Compute) -> Iterator[tuple[float, HalfMap]]:
+    """Yield the map with ever lower B factors, Å², low-passed; the first as it is."""
+    shells = Shells(unsharpened.box, compute)
+    edge = unsharpened.box * unsharpened.pixel_size_angstrom
+    count = unsharpened.box // 2 + 1
+    frequency = np.arange(count) / edge
+    passed = soft_step(count, min(round(edge / low_pass_angstrom), count - 1), _EDGE_SHELLS)
+    spectrum = shells.spectrum(unsharpened.density)
+    unit = 4 * low_pass_angstrom**2
+    for number in range(_MOST_STEPS + 1):
+        b = -_STEP * unit * number
+        scaled = spectrum + 0
+        shells.scale(scaled, passed * np.exp(-b * frequency**2 / 4))
+        yield b, unsharpened.with_density(shells.density(scaled))
+
+
+def told_by(
+    method: str,
+    mask: FloatArray,
+    compute: Compute,
+    other_half: HalfMap | None = None,
+    progress: Progress = no_progress,
+) -> Told:
+    """Return what tells a map's local resolution inside a mask by an installed method, with its usual settings.
+
+    Raises
+    ------
+    RegularizerError : when asked: the method is not installed, lacks a package, refuses the map or tells nothing.
+    """
+
+    def tell(half_map: HalfMap) -> FloatArray:
+        plugin = load(method, LOCAL_RESOLUTION_GROUP)
+        context = Context(
+            settings=plugin.settings_type(), mask=mask, other_half=other_half, compute=compute, progress=progress
+        )
+        found: FloatArray = np.asarray(plugin.estimate(half_map, context).resolution_angstrom)[mask > 0.5]
+        if not (found > 0).any():
+            raise RegularizerError(f"{method} tells no resolution of any voxel of the mask.")
+        return found[found > 0]
+
+    return tell

@@ -1,0 +1,88 @@
+"""Oversharpening with a method whose answer is known in closed form, and by the shipped ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from extrecon.errors import UsageError
+from extrecon.fourier.compute import cpu
+from extrecon.maps import HalfMap
+from extrecon.validate.fsc import shell_radius
+from extrecon.validate.sharpening import Sharpening, judge_sharpening, sharpening
+
+BOX, PIXEL, RESOLUTION = 48, 1.0, 3.0
+B_OF_THE_MAP = 80.0
+
+
+def filtered(volume: np.ndarray, b_factor: float) -> HalfMap:
+    """Return a map with a B factor, Å², low-passed at the resolution."""
+    frequency = shell_radius(BOX) / (BOX * PIXEL)
+    gain = np.exp(-b_factor * frequency**2 / 4) * (frequency <= 1 / RESOLUTION)
+    density = np.fft.irfftn(np.fft.rfftn(volume) * gain, s=(BOX,) * 3, axes=(0, 1, 2))
+    return HalfMap(density.astype(np.float32), PIXEL)
+
+
+def looks(half_map: HalfMap) -> np.ndarray:
+    """Return 1 / the root mean squared frequency, weighted by power: finer the sharper a map is."""
+    power = np.abs(np.fft.fftn(half_map.density)) ** 2
+    axis = np.fft.fftfreq(BOX, PIXEL)
+    square = axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2
+    return np.full(10, np.sqrt(power.sum() / (power * square).sum()))
+
+
+@pytest.fixture(scope="module")
+def atoms() -> np.ndarray:
+    """White noise: its amplitudes are as even as those of atoms at rest."""
+    return np.random.default_rng(1).standard_normal((BOX,) * 3)
+
+
+@pytest.fixture(scope="module")
+def judged(atoms: np.ndarray) -> Callable[[float], Sharpening]:
+    """What is told of a map with a B factor, whose signal allows what atoms at rest look like."""
+    unsharpened, allowed = filtered(atoms, B_OF_THE_MAP), looks(filtered(atoms, 0.0))
+    return lambda b: sharpening(filtered(atoms, b), unsharpened, allowed, looks, RESOLUTION)
+
+
+def test_the_b_factor_that_suits_a_map_is_the_one_that_it_was_blurred_by(
+    judged: Callable[[float], Sharpening],
+) -> None:
+    assert judged(0.0).b_factor == pytest.approx(-B_OF_THE_MAP, abs=6.0)
+
+
+@pytest.mark.parametrize(("b_factor", "expected"), [(80.0, False), (0.0, False), (-60.0, True)])
+def test_a_map_is_oversharpened_if_it_looks_finer_than_its_signal_allows(
+    judged: Callable[[float], Sharpening], b_factor: float, *, expected: bool
+) -> None:
+    found = judged(b_factor)
+    assert found.is_oversharpened is expected
+    assert bool(found.warning()) is expected
+    if expected:
+        assert re.search(r"-(7[5-9]|8[0-5]) Å² would suit", found.warning())
+
+
+def test_the_sweep_begins_with_the_map_as_it_is_and_ends_soon_after_it_looks_too_fine(
+    judged: Callable[[float], Sharpening],
+) -> None:
+    swept = judged(0.0).swept
+    wanted = judged(0.0).signal.percentile_angstrom
+    assert swept[0].b_factor == 0
+    percentiles = [each.percentile_angstrom for each in swept]
+    assert percentiles == sorted(percentiles, reverse=True)
+    assert sum(value < wanted for value in percentiles) <= 3
+    assert all(each.counts.sum() == 10 for each in swept)
+
+
+def test_what_never_looks_as_fine_as_its_signal_allows_has_no_b_factor(atoms: np.ndarray) -> None:
+    unsharpened = filtered(atoms, B_OF_THE_MAP)
+    found = sharpening(unsharpened, unsharpened, np.full(10, 0.5), looks, RESOLUTION)
+    assert found.b_factor is None
+    assert not found.is_oversharpened
+
+
+def test_there_must_be_something_to_compare_with(atoms: np.ndarray) -> None:
+    with pytest.raises(UsageError, match="give one"):
+        judge_sharpening(filtered(atoms, 0.0), [], np.ones((BOX,) * 3), cpu(1))
