@@ -15,6 +15,7 @@ RADII_ANGSTROM = np.arange(0.0, 2.01, 0.1)
 POINTS = 8
 _TRIED = 64
 _BATCH = 2000
+_NEIGHBOURS_ANGSTROM = 2 * RADII_ANGSTROM[-1]  # farther ones are nearer to none of an atom's points
 
 
 def q_scores(
@@ -42,36 +43,40 @@ def q_scores(
     scores = np.empty(len(places_angstrom))
     for start in range(0, len(places_angstrom), _BATCH):
         some = places_angstrom[start : start + _BATCH]
-        values, gaussian, weights = _profiles(
-            volume, pixel_size_angstrom, some, start, tree, sphere, sigma_angstrom
-        )
+        own = _own_reach(some, tree, sphere)
+        values, gaussian, weights = _profiles(volume, pixel_size_angstrom, some, own, sphere, sigma_angstrom)
         scores[start : start + _BATCH] = _correlations(values, gaussian, weights)
     return scores
 
 
+def _own_reach(places: FloatArray, tree: cKDTree, sphere: FloatArray) -> FloatArray:
+    """Return how far from each atom along each direction it is the nearest one, Å, (atoms, directions).
+
+    Along a unit vector u a neighbour at d is as near at |d|² / (2 u·d), if that is in front.
+    """
+    most = int(max(tree.query_ball_point(places, _NEIGHBOURS_ANGSTROM, return_length=True)))
+    _, found = tree.query(places, k=most, distance_upper_bound=_NEIGHBOURS_ANGSTROM)
+    others = found.reshape(len(places), most)
+    reach = np.full((len(places), len(sphere)), np.inf)
+    for column in others.T:
+        is_there = column < tree.n
+        apart = np.where(is_there[:, None], tree.data[np.minimum(column, tree.n - 1)] - places, 0.0)
+        ahead = apart @ sphere.T
+        half = 0.5 * np.sum(apart * apart, axis=1, keepdims=True)
+        np.minimum(reach, np.divide(half, ahead, out=np.full_like(ahead, np.inf), where=ahead > 0), out=reach)
+    return reach
+
+
 def _profiles(
-    volume: FloatArray,
-    pixel: float,
-    places: FloatArray,
-    first: int,
-    tree: cKDTree,
-    sphere: FloatArray,
-    sigma: float,
+    volume: FloatArray, pixel: float, places: FloatArray, own_reach: FloatArray, sphere: FloatArray, sigma: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return the densities, the Gaussian's values and which points count, each (atoms, radii · points)."""
     values, gaussian, weights = [], [], []
-    own = np.arange(first, first + len(places))
     for radius in RADII_ANGSTROM:
-        points = places[:, None] + radius * sphere
-        if radius == 0:
-            points = np.repeat(places[:, None], POINTS, axis=1)
-            kept = np.ones(points.shape[:2], dtype=bool)
-        else:
-            _, nearest = tree.query(points.reshape(-1, 3))
-            mine = nearest.reshape(points.shape[:2]) == own[:, None]
-            order = np.argsort(~mine, axis=1, kind="stable")[:, :POINTS]
-            points = np.take_along_axis(points, order[..., None], axis=1)
-            kept = np.take_along_axis(mine, order, axis=1)
+        mine = own_reach > radius
+        order = np.argsort(~mine, axis=1, kind="stable")[:, :POINTS]
+        kept = np.take_along_axis(mine, order, axis=1)
+        points = places[:, None] + radius * sphere[order]
         found = map_coordinates(volume, points.reshape(-1, 3)[:, ::-1].T / pixel, order=1, mode="nearest")
         values.append(found.reshape(kept.shape))
         gaussian.append(np.full(kept.shape, np.exp(-(radius**2) / (2 * sigma**2))))
