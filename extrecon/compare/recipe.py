@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from extrecon.compare.relion_words import replaced
+from extrecon.compare.relion_words import EXTERNAL, replaced
 
 PROGRAM = "relion_refine_mpi"
 
@@ -77,4 +77,4 @@ class Recipe:
         words += ["--j", str(self.threads), "--random_seed", str(seed), "--dont_combine_weights_via_disc"]
         words += ["--ctf", "--ctf_corrected_ref"] if ctf else []
         start = [*shlex.split(self.launcher), "-n", str(self.mpi_ranks), PROGRAM]
-        return [*start, *replaced(words, [*self.more, *arm_words]), "--external_reconstruct"]
+        return [*start, *replaced(words, [*self.more, *arm_words]), EXTERNAL]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from extrecon.compare.arms import Arm
+from extrecon.compare.arms import RELIONS_OWN_PROGRAM, Arm
 from extrecon.compare.dataset import refuse_spaces
 from extrecon.errors import UsageError
 from extrecon.maps.mask import MaskGrid, read_mask
@@ -15,6 +15,8 @@ from extrecon.maps.mrc import read_map
 from extrecon.relion.first_mask import CORRECTED_FSC, SOLVENT_MASK
 
 MASK_OPTIONS = (SOLVENT_MASK, "--solvent_mask2", "--lowpass_mask")
+EXTERNAL = "--external_reconstruct"
+_WITHOUT_GRIDDING = 4  # RELION's first version that reconstructs without gridding weights
 _SAME_FOR_ALL = "all arms refine the same particles from the same start"
 _DECIDED: Mapping[str, str] = {
     "--o": "give the comparison's --output",
@@ -30,7 +32,7 @@ _DECIDED: Mapping[str, str] = {
     "--j": "give the comparison's --threads",
     "--auto_refine": "every run has it",
     "--split_random_halves": "every run has it",
-    "--external_reconstruct": "every run has it",
+    EXTERNAL: "every run has it that needs it",
     "--continue": "every run starts anew",
     "--blush": "RELION then makes no external reconstruction",
 }
@@ -103,6 +105,22 @@ def for_all_arms(texts: Sequence[str], place: Place) -> tuple[str, ...]:
     """
     words = tuple(word for text in texts for word in checked_words(text, "--relion-option"))
     return _with_whole_paths(words, "of --relion-option", place)
+
+
+def with_own_maps(words: Sequence[str], command: str, version: str) -> list[str]:
+    """Return a command of RELION by which a plain arm gets the maps that RELION makes by itself.
+
+    From version 4 on its program for external calls iterates gridding weights and RELION itself does not, which
+    with padding 1 makes worse maps (docs/reference/relion-versions.md): an arm too weak to be the one to beat.
+
+    Parameters
+    ----------
+    command : what RELION calls for a reconstruction
+    version : RELION's, such as 5.0.1; where it is unknown, the external call stays
+    """
+    major = version.partition(".")[0]
+    leaves_it = command == RELIONS_OWN_PROGRAM and major.isdigit() and int(major) >= _WITHOUT_GRIDDING
+    return [word for word in words if not (leaves_it and word == EXTERNAL)]
 
 
 def replaced(own: Sequence[str], more: Sequence[str]) -> list[str]:

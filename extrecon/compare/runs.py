@@ -14,13 +14,13 @@ from typing import Any
 
 from extrecon import __version__
 from extrecon.compare.arm_code import regularizers_of
-from extrecon.compare.arms import Arm
+from extrecon.compare.arms import RELIONS_OWN_PROGRAM, Arm
 from extrecon.compare.dataset import DataSet
 from extrecon.compare.hashes import file_sha256, fingerprint_of
 from extrecon.compare.own_particles import OwnParticles
 from extrecon.compare.recipe import Recipe
 from extrecon.compare.refinement import refine, unknown_options
-from extrecon.compare.relion_words import masks_of
+from extrecon.compare.relion_words import masks_of, with_own_maps
 from extrecon.compare.scoring import remove_bulk
 from extrecon.compare.start import COMMON_START, Start, why_from_the_beginning
 from extrecon.compare.subject import Simulated, Subject
@@ -87,8 +87,10 @@ class Run:
         mask = mask_words(output) if self.arm.draws_mask else ()
         own = (*self.arm.relion, *mask)
         if self.start is not None:
-            return self.start.continued(output, own)
-        return self.subject.words(output, self.seed, own)
+            words = self.start.continued(output, own)
+        else:
+            words = self.subject.words(output, self.seed, own)
+        return with_own_maps(words, self.arm.command, self.provenance["relion"])
 
     def perform(self, stop: Event | None = None) -> dict[str, Any]:
         """Do it from scratch; as `perform` says."""
@@ -128,7 +130,8 @@ def plan_own_runs(
     if common_start and not own.recipe.local_from_the_start:
         version = require_relion(own)
         for seed in seeds:
-            told = {"relion_command": own.words("run", seed), **own.told(), "relion": version}
+            words = with_own_maps(own.words("run", seed), RELIONS_OWN_PROGRAM, version)
+            told = {"relion_command": words, **own.told(), "relion": version}
             starts[seed] = Start(own, seed, output / f"start_{seed}", told)
     return _plan(own, arms, seeds, output, starts)
 
@@ -178,9 +181,10 @@ def provenance(subject: Subject, arm: Arm, seed: int, version: str) -> dict[str,
     """
     config = subject.folder / CONFIG_FILE
     kept = {name for name in os.environ if name.startswith(ENVIRONMENT_PREFIX)}
-    common, whole = subject.words("run", seed), subject.words("run", seed, arm.relion)
+    common = subject.words("run", seed)
+    whole = with_own_maps(subject.words("run", seed, arm.relion), arm.command, version)
     masks = {str(path): file_sha256(path) for path in masks_of(common if arm.made_mask else whole, subject.folder)}
-    own = {"recipe_command": common} if arm.relion else {}
+    own = {"recipe_command": common} if whole != common else {}
     return {
         "relion_command": whole,
         "arm_command": arm.command,

@@ -20,7 +20,7 @@ from extrecon.compare.arms import RELIONS_OWN_PROGRAM, Arm
 from extrecon.compare.hashes import fingerprint_of
 from extrecon.compare.own_particles import OwnParticles
 from extrecon.compare.refinement import refine, unknown_options
-from extrecon.compare.relion_words import grouped
+from extrecon.compare.relion_words import grouped, with_own_maps
 from extrecon.compare.user_recipe import CONTINUED_TOO
 from extrecon.errors import ExtreconError, RefinementError
 from extrecon.maps.mrc import read_map
@@ -137,6 +137,7 @@ class Start:
             return bool(found)
 
         words = self.own.words(str(self.folder / _ROOT), self.seed)
+        words = with_own_maps(words, RELIONS_OWN_PROGRAM, self.provenance["relion"])
         cost = refine(words, RELIONS_OWN_PROGRAM, self.own.folder, self.folder, stop=stop, until=is_local)
         if not found:
             raise RefinementError(

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from extrecon.compare.recipe import PROGRAM
-from extrecon.compare.relion_words import grouped, replaced
+from extrecon.compare.relion_words import EXTERNAL, grouped, replaced
 from extrecon.errors import UsageError
 
-EXTERNAL = "--external_reconstruct"
 _DEFAULT_LOCAL_ORDER, _DEFAULT_ORDER = 4, 2
 _NEEDED: Mapping[str, str] = {
     "--auto_refine": "only an auto-refinement of half-sets can be compared",

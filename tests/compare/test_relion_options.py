@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from extrecon.cli.main import app
 from extrecon.compare import baseline, report
 from extrecon.compare.recipe import Recipe
-from extrecon.compare.relion_words import replaced
+from extrecon.compare.relion_words import replaced, with_own_maps
 from extrecon.errors import ExtreconError
 from extrecon.maps.mrc import read_map, write_volume
 from tests.compare.test_compare import refused
@@ -59,6 +59,33 @@ def test_an_option_given_again_replaces_the_recipes_own() -> None:
     assert words[words.index("--maskedge") + 1] == "6"
     assert words[-1] == "--external_reconstruct"
     assert replaced(["--a", "1", "2", "--b"], ["--a", "-3"]) == ["--b", "--a", "-3"]
+
+
+@pytest.mark.parametrize(
+    ("command", "version", "stays"),
+    [
+        ("relion_external_reconstruct", "5.0.1", False),
+        ("relion_external_reconstruct", "4.0", False),
+        ("relion_external_reconstruct", "3.1.3", True),
+        ("relion_external_reconstruct", "unknown", True),
+        ("extrecon-hook --regularizer identity", "5.0.1", True),
+    ],
+)
+def test_from_relion_4_on_a_plain_arm_has_the_maps_that_relion_makes_by_itself(
+    command: str, version: str, *, stays: bool
+) -> None:
+    words = ["relion_refine_mpi", "--pad", "1", "--external_reconstruct"]
+    assert with_own_maps(words, command, version) == words[: None if stays else -1]
+
+
+def test_only_the_plain_arm_leaves_the_external_call_out(data: Path, fake_relion: Path) -> None:
+    compare(data, "--arm", "plain", "--arm", "other=true", "--seeds", "1")
+    plain, other = (command_of(data, run) for run in ("plain_1", "other_1"))
+    assert "--external_reconstruct" not in plain
+    assert "--external_reconstruct" in other
+    compare(data, "--arm", "third=true", "--seeds", "1")
+    report = json.loads((data / "compare" / "comparison.json").read_text())
+    assert set(report["arms"]) == {"plain", "other", "third"}
 
 
 def test_only_the_named_arm_gets_its_options(
