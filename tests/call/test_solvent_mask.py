@@ -60,11 +60,12 @@ def test_nothing_is_drawn_unless_it_was_asked_for_or_before_local_search(tmp_pat
     first, _ = refinement(tmp_path)
     before = (tmp_path / MASK).read_bytes()
     assert call(first, mask_each_iteration=False).solvent_mask is None
+    assert (tmp_path / MASK).read_bytes() == before
     other = refinement(tmp_path / "global", order=2)[0]
+    before = (tmp_path / "global" / MASK).read_bytes()
     record = call(other)
     assert record.outcome == "plain"
     assert record.solvent_mask == {"left": "global search: HEALPix order 2 is below 4"}
-    assert (tmp_path / MASK).read_bytes() == before
     assert (tmp_path / "global" / MASK).read_bytes() == before
 
 
