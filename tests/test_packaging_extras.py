@@ -93,7 +93,7 @@ def test_reconstructing_and_most_regularizers_need_no_torch(bare: Path, tmp_path
         ["validate", *halves, "-o", "scores"],
         ["watch", "--once", "."],
     ]
-    with_mask = ["--mask", "mask.mrc", "--set", "blend=half", *on_the_cpu]
+    with_mask = ["--mask", "mask.mrc", "--set", "blend=half", "--no-check-sharpening", *on_the_cpu]
     commands += [
         ["regularize", halves[0], "--regularizer", name, "-o", name, *with_mask]
         for name in ("identity", "fdr-mask", "profile")
@@ -108,6 +108,7 @@ def test_reconstructing_and_most_regularizers_need_no_torch(bare: Path, tmp_path
 def test_who_needs_torch_says_what_to_type(bare: Path, tmp_path: Path) -> None:
     halves, files = maps(tmp_path), write_job(tmp_path)
     simulate = "healpix, torch, torch_ctf and torch_fourier_slice, which are not installed here"
+    compare = ["compare", "-o", "out", "--arm", "plain"]
     relion = ["--", "relion_refine_mpi", "--o", "run", "--external_reconstruct"]
     refused = [
         (["regularize", *halves, "--regularizer", "cnn", "-o", "out"], 4, CNN),
@@ -115,6 +116,8 @@ def test_who_needs_torch_says_what_to_type(bare: Path, tmp_path: Path) -> None:
         (["simulate", "x.pdb", "-o", "out"], 11, f"`extrecon simulate` needs {simulate}: pip install"),
         (["reconstruct", files.star.name, "-o", "x.mrc", "--device", "cuda"], 7, "[gpu]'; or use --device cpu."),
         (["run", "--regularizer", "cnn", *relion], 4, CNN),
+        ([*compare, "--hold-out", "0.1", *relion], 11, f"--hold-out needs {simulate}"),
+        ([*compare, *relion], 2, "The command has no --auto_refine"),
     ]
     told = answers(tmp_path, *(words for words, _, _ in refused))
     for (words, code, sentence), answer in zip(refused, told, strict=True):
@@ -124,8 +127,10 @@ def test_who_needs_torch_says_what_to_type(bare: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_listed_and_nothing_is_broken(bare: Path, tmp_path: Path) -> None:
-    listed, one, doctor = answers(tmp_path, ["regularizers"], ["regularizers", "cnn"], ["doctor"])
-    assert [code for code, _ in (listed, one, doctor)] == [0, 0, 0]
+    unchecked = ["regularize", maps(tmp_path)[0], "--regularizer", "identity", "-o", "out"]
+    answered = answers(tmp_path, ["regularizers"], ["regularizers", "cnn"], ["doctor"], unchecked)
+    assert [code for code, _ in answered] == [0, 0, 0, 0]
+    listed, one, doctor, _ = answered
     assert "Denoises with a 3D U-Net" in listed[1]
     for _, told in (listed, one):
         assert CNN in told

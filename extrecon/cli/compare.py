@@ -13,6 +13,7 @@ import typer
 from extrecon.cli.compare_shown import ended_by_signals, progress, tell
 from extrecon.cli.console import errors, prepare_folder, settings_from
 from extrecon.errors import RefinementError, UsageError
+from extrecon.system.packages import SIMULATING, require
 
 if TYPE_CHECKING:
     from extrecon.compare.engines import Engine
@@ -127,7 +128,9 @@ def command(
     numbers = _seeds(seeds)
     asked = _own(given, numbers) if given.is_own(context) else _simulated(given, numbers)
     chosen = _engine(engine, jobs, slurm_option or [], asked.folder)
-    errors.print(f"{len(asked.runs)} runs in {asked.folder}", highlight=False, markup=False, soft_wrap=True)
+    done = sum((run.folder / run.subject.kept_in).is_file() for run in asked.runs)
+    before = f", {done} of them done before" if done else ""
+    errors.print(f"{len(asked.runs)} runs in {asked.folder}{before}", highlight=False, markup=False, soft_wrap=True)
     with ended_by_signals(), progress(asked.runs) as (on_outcome, tick):
         result = compare(
             asked.runs,
@@ -179,6 +182,8 @@ class Given:
         if words and self.recipe is not None:
             raise UsageError("Give the command behind -- or in --recipe, not both.")
         told = {name for name in self._options if _was_given(context, name)}
+        if is_folder and len(words[0].split()) > 1:
+            raise UsageError(f"'{words[0][:40]} …' came as one word: leave out the quotes around the command.")
         if is_folder:
             for name in told.intersection(_OF_OWN_PARTICLES):
                 raise UsageError(f"{_flag(name)} is for your own particles; {words[0]} has its truth with it.")
@@ -245,6 +250,8 @@ def _own(given: Given, seeds: Sequence[int]) -> Asked:
         raise UsageError("Give a folder for the runs: -o OUT.")
     if given.hold_out is not None and not 0 < given.hold_out <= _MOST_HELD_OUT:
         raise UsageError(f"--hold-out is a share between 0 and {_MOST_HELD_OUT:g}, not {given.hold_out:g}.")
+    if given.hold_out is not None:
+        require("--hold-out", SIMULATING)
     start = [*shlex.split(given.launcher), "-n", str(given.mpi_ranks), PROGRAM]
     recipe = recipe_of_file(given.recipe, start) if given.recipe else read_recipe(given.words, start)
     folder = given.output.resolve()

@@ -212,7 +212,7 @@ def _regularize_one(path: Path, half_map: HalfMap, other: HalfMap | None, target
     if work.pictures:
         _draw(target, half_map, outcome, resolution, work)
     record.write(record_path(target.with_suffix("")))
-    told = [f"{name}, {sum(record.seconds.values()):.1f} s", *record.maps]
+    told = [f"{name}, {sum(record.seconds.values()):.1f} s", *record.maps, *_sharpness(record)]
     console.print(f"{target}: {'; '.join(told)}", highlight=False)
     for warning in record.warnings:
         console.print(f"  [yellow]warning:[/] {warning}", highlight=False)
@@ -286,6 +286,13 @@ def _check_sharpening(
         return
     record.sharpening = found.percentiles()
     record.warnings += [told] if (told := found.warning()) else []
+
+
+def _sharpness(record: Record) -> list[str]:
+    if "looks_angstrom" not in record.sharpening:
+        return []
+    looks, allowed = (record.sharpening[f"{name}_angstrom"] for name in ("looks", "signal"))
+    return [f"its finest fifth looks like {looks:.1f} Å, and its signal allows {allowed:.1f} Å"]
 
 
 def _draw(target: Path, half_map: HalfMap, outcome: Regularized, given: HalfMap | None, work: _Work) -> None:

@@ -111,7 +111,8 @@ def command(
 
 def _make(plan: Plan, output: Path, *, overwrite: bool) -> None:
     from extrecon.relion.symmetry import symmetry_group
-    from extrecon.simulate.experiment import FILES, MODEL, simulate
+    from extrecon.simulate.experiment import simulate
+    from extrecon.simulate.names import FILES, MODEL
 
     symmetry_group(plan.symmetry)
     targets = [output / name for name in (*FILES, MODEL)]

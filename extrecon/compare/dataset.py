@@ -9,7 +9,7 @@ from pathlib import Path
 
 from extrecon.errors import InputError, UsageError
 from extrecon.relion.particles import read_particles
-from extrecon.simulate.experiment import FILES, MODEL
+from extrecon.simulate.names import FILES, MODEL
 
 _DECIDING = ("particles.star", "particles.mrcs", "reference.mrc", "true.star", "truth.mrc", "mask.mrc")
 

@@ -120,12 +120,28 @@ def verdicts(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
         found = paired_differences(scores, arm, best).get(key) if arm != best else None
         if found is None:
             continue
-        gain = round(found.mean, column.digits) * column.better
-        word = "better than" if gain > 0 else "worse than" if gain < 0 else "the same as"
         difference = found.text(column.digits, signed=True)
         certain = "; ".join([_seeds_told(found), *_particles_told(scores, arm, best, key)])
-        told.append(f"{arm} is {word} {best} by {column.heading}: {difference} ({certain}).")
+        others = "".join(f"; {other}" for other in _by_others(scores, arm, best, key))
+        told.append(f"{arm} {_word(found, column)} {best} by {column.heading}: {difference} ({certain}){others}.")
     return told
+
+
+_FROM_OUTSIDE = ("mean_fsc", "held_out_nats_at_best_filter", "mean_model_fsc", "mean_reference_fsc")
+
+
+def _word(found: Spread, column: Column) -> str:
+    if found.sd is not None and abs(found.mean) <= found.sd:
+        return "cannot be told from"
+    gain = round(found.mean, column.digits) * column.better
+    return "is better than" if gain > 0 else "is worse than" if gain < 0 else "is the same as"
+
+
+def _by_others(scores: Sequence[Score], arm: str, best: str, key: str) -> list[str]:
+    """Return the difference by what else comes from outside: no half-map knows it."""
+    found = paired_differences(scores, arm, best)
+    columns = (BY_KEY[other] for other in _FROM_OUTSIDE if other != key and other in found)
+    return [f"by {c.heading} {found[c.key].text(c.digits, signed=True)}" for c in columns]
 
 
 def _particles_told(scores: Sequence[Score], arm: str, best: str, key: str) -> list[str]:

@@ -20,7 +20,7 @@ from extrecon.compare.hashes import file_sha256, fingerprint_of
 from extrecon.compare.own_particles import OwnParticles
 from extrecon.compare.recipe import Recipe
 from extrecon.compare.refinement import refine, unknown_options
-from extrecon.compare.relion_words import masks_of, with_own_maps
+from extrecon.compare.relion_words import grouped, masks_of, with_own_maps
 from extrecon.compare.scoring import remove_bulk
 from extrecon.compare.start import COMMON_START, Start, why_from_the_beginning
 from extrecon.compare.subject import Simulated, Subject
@@ -162,12 +162,15 @@ def require_relion(subject: Subject) -> str:
     ------
     UsageError : a program that the recipe needs is not on the PATH.
     """
-    for program in subject.programs:
-        if shutil.which(program) is None:
+    absent = [program for program in subject.programs if shutil.which(program) is None]
+    for program in absent:
+        if "relion" in Path(program).name:
             raise UsageError(
                 f"{program} is not on the PATH, and a comparison refines with the real RELION. Load RELION's "
                 "module, or on Debian: apt-get install relion (3.1, 4 and 5 will do)."
             )
+    if absent:
+        raise UsageError(f"{absent[0]} is not on the PATH, and the command begins with it: is it mistyped?")
     # The MPI program asks for MPI before it tells its version.
     beside = Path(subject.programs[-1])
     told = relion_version(str(beside.with_name(beside.name.removesuffix("_mpi"))))
@@ -216,10 +219,10 @@ def finished(run: Run) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error}); remove it to do the run again.") from error
     if fingerprint != run.fingerprint:
-        changed = [key for key, value in run.provenance.items() if before.get(key) != value]
-        told = "; ".join(
-            f"{key} was {_short(before.get(key))}, is {_short(run.provenance[key])}" for key in changed
-        )
+        before.pop("recipe_command", None)  # it changes with the whole command alone
+        now = {key: value for key, value in run.provenance.items() if key != "recipe_command"}
+        changed = [key for key, value in now.items() if before.get(key) != value]
+        told = "; ".join(f"{key} {_changed(before.get(key), run.provenance[key])}" for key in changed)
         raise UsageError(
             f"{run.folder}: holds a finished run that was made in another way ({told}). "
             "Give --redo to replace it, or another --output."
@@ -249,8 +252,13 @@ def _apart_from_arm_and_seed(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in provenance.items() if key not in _OF_THE_ARM} | {"words": words}
 
 
-def _short(value: Any) -> str:
-    return " ".join(value) if isinstance(value, list) else str(value)
+def _changed(before: Any, now: Any) -> str:
+    """Return what differs: of two commands only the options that do."""
+    if isinstance(before, list) and isinstance(now, list):
+        old, new = ([" ".join(group) for group in grouped(words)] for words in (before, now))
+        before = " ".join(group for group in old if group not in new) or "without"
+        now = " ".join(group for group in new if group not in old) or "without"
+    return f"was {before}, is {now}"
 
 
 def perform(run: Run, stop: Event | None = None) -> dict[str, Any]:

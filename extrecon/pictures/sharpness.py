@@ -25,20 +25,23 @@ def draw_sharpness(axes: Axes, told: Mapping[str, Any]) -> None:
     """
     edges = np.array(told["edges_angstrom"])
     rows = [("signal", told["signal"], "0.45"), ("the map", told["map"], "C0")]
-    rows += [(f"B {each['b_factor']:.0f}", each, "C1") for each in told["swept"]]
+    rows += [(f"B {each['b_factor'] + 0.0:.0f} Å²", each, "C1") for each in told["swept"]]
     for place, (_, each, colour) in enumerate(rows):
         counts = np.array(each["counts"], dtype=float)
         heights = _HEIGHT * counts / max(counts.max(), 1.0)
         axes.stairs(heights - place, edges, baseline=-place, fill=True, alpha=0.45, color=colour)
         mark = float(each["percentile_angstrom"])
         axes.plot([mark, mark], [-place, _HEIGHT - place], color=colour, linewidth=1.6)
-    axes.axvline(told["signal"]["percentile_angstrom"], color="C3", linewidth=1.0)
+    allowed = told["signal"]["percentile_angstrom"]
+    axes.axvline(allowed, color="C3", linewidth=1.0, label=f"the finest fifth may look like {allowed:.1f} Å")
+    axes.legend(frameon=False, loc="upper right", fontsize=8)
     axes.set_yticks([-place for place in range(len(rows))], [name for name, *_ in rows])
-    axes.set(xlabel="local resolution, Å", xlim=(edges[0], _last(edges, rows)), ylim=(-len(rows) + 0.9, 1.05))
+    axes.set(xlabel="local resolution, Å", xlim=_range(edges, rows), ylim=(-len(rows) + 0.9, 1.6))
 
 
-def _last(edges: np.ndarray, rows: list[tuple[str, Mapping[str, Any], str]]) -> float:
-    """Return where nearly all of every histogram has been seen."""
-    totals = np.sum([np.array(each["counts"], float) / max(sum(each["counts"]), 1) for _, each, _ in rows], axis=0)
-    reached = np.searchsorted(np.cumsum(totals) / totals.sum(), _QUANTILE_SHOWN)
-    return float(edges[min(int(reached) + 1, len(edges) - 1)])
+def _range(edges: np.ndarray, rows: list[tuple[str, Mapping[str, Any], str]]) -> tuple[float, float]:
+    """Return between where nearly all of every histogram lies."""
+    shares = [np.array(each["counts"], float) / max(sum(each["counts"]), 1) for _, each, _ in rows]
+    passed = np.cumsum(np.sum(shares, axis=0)) / len(rows)
+    first, last = np.searchsorted(passed, [1 - _QUANTILE_SHOWN, _QUANTILE_SHOWN])
+    return float(edges[max(int(first) - 1, 0)]), float(edges[min(int(last) + 2, len(edges) - 1)])

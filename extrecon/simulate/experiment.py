@@ -31,6 +31,7 @@ from extrecon.relion import labels
 from extrecon.relion.particles import Optics, write_particles
 from extrecon.simulate import orientations
 from extrecon.simulate.motion import moved
+from extrecon.simulate.names import MODEL
 from extrecon.simulate.noise import gaussian_noise
 from extrecon.simulate.projection import contrast_transfer, project, shift_and_blur
 from extrecon.simulate.stack import write_stack
@@ -39,16 +40,6 @@ from extrecon.system.files import replacing
 FloatArray = npt.NDArray[np.float64]
 Report = Callable[[str, float], None]
 
-FILES = (
-    "truth.mrc",
-    "reference.mrc",
-    "mask.mrc",
-    "particles.mrcs",
-    "particles.star",
-    "true.star",
-    "simulation.json",
-)
-MODEL = "structure.cif"
 ORIENTATIONS = ("uniform", "healpix", "cone", "axis")
 MARGIN_ANGSTROM = 4.0
 _CHUNK = 256

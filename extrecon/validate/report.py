@@ -56,7 +56,7 @@ def _half_map_rows(half: Scores, regularizers: list[str], nyquist: float) -> lis
     rows = [
         ("Resolution", _limit(half["resolution_angstrom"], nyquist), last),
         ("… without a mask", _limit(half["unmasked_resolution_angstrom"], nyquist), "the same, whole box"),
-        ("… by direction", directions, "best and worst of 60 directions; alike if views are even"),
+        ("… by direction", directions, "best and worst of 60 directions, not corrected for the mask"),
     ]
     shells = len(half["corrected"]) - 1
     if half["last_filled_shell"] < shells:
@@ -99,10 +99,14 @@ def _support_rows(found: Scores, regularizers: list[str]) -> list[Row]:
 def _sharpness_rows(found: Scores) -> list[Row]:
     allowed, looks = (found[name]["percentile_angstrom"] for name in ("signal", "map"))
     b = "–" if found["b_factor"] is None else f"{found['b_factor']:.0f} Å²"
+    why = "to apply to the unsharpened map: there the two agree"
+    if found["b_factor"] is None:
+        looks_finer = found["swept"][0]["percentile_angstrom"] < allowed
+        why = "none: the unsharpened map looks finer already" if looks_finer else "none that was tried suits it"
     return [
         ("Looks like", f"{looks:.2f} Å", "the finest fifth of the particle, by DeepRes"),
         ("… while its signal allows", f"{allowed:.2f} Å", "the same by MonoRes; what looks finer is oversharpened"),
-        ("B factor that suits it", b, "to apply to the unsharpened map: there the two agree"),
+        ("B factor that suits it", b, why),
     ]
 
 
@@ -163,7 +167,7 @@ def _draw(path: Path, scores: Scores) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = [draw for name, _, draw in _PANELS if name not in _NO_EMPTY_PANEL or _has_what_it_needs(name, scores)]
+    panels = [draw for name, _, draw in _PANELS if _has_what_it_needs(name, scores)]
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(11, 3.75 * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -250,10 +254,10 @@ _PANELS: tuple[tuple[str, str, _Panel], ...] = (
     ("sharpness", "How fine it looks, and what its signal allows", _draw_sharpness),
 )
 _NEEDS = {
+    "curves": ("half_maps", "truth", "model"),
     "directions": ("half_maps",),
     "last": ("local_resolution", "model"),
     "support": ("fsc_q",),
     "sharpness": ("sharpening",),
 }
 """Which of the scores a panel of the page needs, any one of them."""
-_NO_EMPTY_PANEL = {"support", "sharpness"}

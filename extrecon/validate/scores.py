@@ -56,7 +56,7 @@ def score_with_atoms(given: Inputs) -> tuple[Scores, FscQ | None]:
         "box": given.map.box,
         "pixel_size_angstrom": given.map.pixel_size_angstrom,
     }
-    finest = given.map.nyquist_angstrom
+    finest = _finest_whole_shell(given.map)
     if given.halves is not None:
         scores["half_maps"] = _half_map_scores(given.halves, mask)
         finest = max(finest, min(scores["half_maps"]["resolution_angstrom"], 1e6))
@@ -169,6 +169,13 @@ def _half_map_scores(halves: tuple[HalfMap, HalfMap], mask: npt.NDArray[np.float
 def _limit(curve: npt.NDArray[np.float64], last: int, pixel_size_angstrom: float) -> float:
     """Return the resolution of an FSC, Å, of maps that end at a shell: what lies beyond is rounding alone."""
     return resolution_of_last_above(np.where(np.arange(curve.size) <= last, curve, 0.0), pixel_size_angstrom)
+
+
+def _finest_whole_shell(of: HalfMap) -> float:
+    """Return the resolution, Å, of the last shell that is filled: the one before where a map was cut off."""
+    last = last_filled_shell(np.asarray(of.density, np.float64))
+    whole = last if last == of.box // 2 else max(last - 1, 1)
+    return of.box * of.pixel_size_angstrom / whole
 
 
 def _guinier(of: HalfMap, finest: float) -> Scores:

@@ -156,8 +156,8 @@ def judge_sharpening(
     UsageError : nothing to compare with.
     """
     if of.nyquist_angstrom > COARSEST_NYQUIST_ANGSTROM:
-        finest = f"{of.nyquist_angstrom:.1f} Å"
-        raise RegularizerError(f"{LOOK} knows 1.5 to 13 Å, but voxels like these show nothing finer than {finest}.")
+        finest, needed = f"{of.nyquist_angstrom:.1f} Å", f"{COARSEST_NYQUIST_ANGSTROM:g} Å"
+        raise RegularizerError(f"these voxels show nothing finer than {finest}; {LOOK} is for {needed} and finer.")
     if not before:
         raise UsageError("How sharp a map is can be told beside its half-maps or the unsharpened map: give one.")
     compute = compute or cpu()

@@ -101,7 +101,7 @@ def test_a_run_made_otherwise_is_refused_until_redo(data: Path) -> None:
     assert "--redo" in told
     assert scores(data) == before
     told = compare(data, "--arm", "a=true", "--seeds", "1", "--ini-high", "25", code=2)
-    assert "--ini_high 20 " in told
+    assert "relion_command was --ini_high 20, is --ini_high 25" in told
     compare(data, "--arm", "a=echo", "--seeds", "1", "--redo")
     assert scores(data) != before
 

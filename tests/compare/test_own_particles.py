@@ -276,7 +276,8 @@ def changed(option: str, value: str) -> list[str]:
         ([], changed("--ref", "no.mrc"), "--ref no.mrc: there is no such file in"),
         ([], changed("--ref", "a b.mrc"), "cannot work in a path that has a space"),
         ([], [*COMMAND, "--solvent_mask", "no.mrc"], "--solvent_mask no.mrc: there is no such file in"),
-        ([], ["no_such_launcher", *COMMAND[3:]], "no_such_launcher is not on the PATH"),
+        ([], ["no_such_launcher", *COMMAND[3:]], "no_such_launcher is not on the PATH, and the command begins"),
+        ([], [" ".join(COMMAND)], "came as one word: leave out the quotes"),
     ],
 )
 def test_what_cannot_be_is_refused(given: list[str], command: list[str], told: str, own: Path) -> None:

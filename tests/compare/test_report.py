@@ -103,13 +103,27 @@ def test_what_the_digits_do_not_show_is_no_difference() -> None:
 
 @pytest.mark.parametrize(
     ("gains", "told"),
-    [((0.1, 0.2, 0.3), "(3 seeds)"), ((0.3, -0.1, 0.0), "(3 seeds, which differ by more than that)")],
+    [
+        ((0.1, 0.2, 0.3), "cnn is better than plain by mean FSC with the model: +0.2000 ± 0.1000 (3 seeds)"),
+        ((0.3, -0.1, 0.0), "cnn cannot be told from plain"),
+        ((0.3, -0.1, 0.0), "(3 seeds, which differ by more than that)"),
+    ],
 )
 def test_seeds_that_differ_by_more_are_told(gains: tuple[float, ...], told: str) -> None:
     runs = [own("plain", seed=seed, mean_model_fsc=0.5) for seed in (1, 2, 3)]
     runs += [own("cnn", seed=seed, mean_model_fsc=0.5 + gain) for seed, gain in enumerate(gains, 1)]
     (sentence,) = report.verdicts(runs, ["plain", "cnn"])
     assert told in sentence
+
+
+def test_what_else_comes_from_outside_is_told_beside_what_the_arms_are_ranked_by() -> None:
+    runs = [
+        own("plain", held_out_nats_at_best_filter=5.0, mean_model_fsc=0.5, mean_reference_fsc=0.4),
+        own("cnn", held_out_nats_at_best_filter=4.0, mean_model_fsc=0.6, mean_reference_fsc=0.45),
+    ]
+    (told,) = report.verdicts(runs, ["plain", "cnn"])
+    assert told.startswith("cnn is worse than plain by held-out log-likelihood, filters fitted, nats: -1.000")
+    assert told.endswith("; by mean FSC with the model +0.1000; by mean FSC with the reference map +0.0500.")
 
 
 def test_means_of_curves_go_to_one_shell_in_all_runs() -> None:

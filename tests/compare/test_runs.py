@@ -86,7 +86,7 @@ def test_a_kept_score_is_known_again_and_another_is_told(data: DataSet) -> None:
     kept = finished(run)
     assert kept is not None
     assert kept["mean_fsc"] == 0.5
-    with pytest.raises(UsageError, match=r"--ini_high 20 .* is .*--ini_high 25 .*Give --redo"):
+    with pytest.raises(UsageError, match=r"relion_command was --ini_high 20, is --ini_high 25\)\. Give --redo"):
         finished(other)
 
 

@@ -205,7 +205,7 @@ def test_torch_works_in_a_fork_as_anywhere(shared_daemon: Daemon, tmp_path: Path
         if way == "auto":  # the first call loads the weights itself, the second finds them
             wait_for(lambda: "torch" in shared_daemon.status()["warm"]["prepared"])
     assert all(np.array_equal(one, maps[0]) for one in maps)
-    allowed = int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+    allowed = int(os.environ.get("OMP_NUM_THREADS", "0")) or len(os.sched_getaffinity(0))
     assert set(threads) == {allowed}
 
 

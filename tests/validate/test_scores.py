@@ -20,8 +20,9 @@ from extrecon.maps import HalfMap, read_map, read_volume, write_map
 from extrecon.maps.mrc import write_volume
 from extrecon.record import Record, record_path
 from extrecon.relion.particles import Optics, write_particles
-from extrecon.validate.inputs import from_job
-from extrecon.validate.scores import pose_scores
+from extrecon.validate.fsc import shell_radius
+from extrecon.validate.inputs import Inputs, from_job
+from extrecon.validate.scores import pose_scores, score
 from tests.pictures.pages import Page
 
 DEMO = Path(__file__).resolve().parents[2] / "scripts" / "demo_data"
@@ -31,6 +32,17 @@ def validate(*words: str | Path) -> str:
     ran = CliRunner().invoke(app, ["validate", *map(str, words)], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     return ran.output
+
+
+def test_the_wilson_fit_ends_where_the_map_was_cut_off() -> None:
+    rng, pixel, box = np.random.default_rng(1), 1.5, 64
+    spectrum = np.fft.rfftn(rng.standard_normal((box,) * 3))
+    frequency = shell_radius(box) / (box * pixel)
+    cut = np.exp(-60.0 * frequency**2 / 4) * (frequency <= 1 / 4.0)
+    density = np.fft.irfftn(spectrum * cut, s=(box,) * 3, axes=(0, 1, 2)).astype(np.float32)
+    wilson = score(Inputs(map=HalfMap(density, pixel), mask=np.ones_like(density)))["guinier"]["wilson"]
+    assert wilson["b_factor"] == pytest.approx(60.0, abs=10.0)
+    assert wilson["high_angstrom"] == pytest.approx(4.0, abs=0.2)
 
 
 def test_half_maps_against_the_truth(tmp_path: Path) -> None:
