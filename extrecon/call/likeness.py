@@ -235,6 +235,8 @@ def last_signal_shell(signal_share: npt.NDArray[np.float64] | None, plain_power:
         last = last_shell_above(signal_share, SIGNAL_SHARE)
     else:
         each_point = plain_power[1:] / np.arange(1, plain_power.size) ** 2
-        under = np.flatnonzero(each_point <= SIGNAL_OVER_FLOOR * each_point.min())
+        filled = plain_power[1:] > ROUNDING_POWER * plain_power.max()  # beyond a low-pass there is rounding alone
+        floor = each_point[filled].min() if filled.any() else 0.0
+        under = np.flatnonzero(each_point <= SIGNAL_OVER_FLOOR * floor)
         last = int(under[0])
     return max(min(last, plain_power.size - 2), FEWEST_SHELLS)

@@ -296,6 +296,8 @@ def test_signal_shells_without_an_fsc_stand_above_the_noise() -> None:
     assert last_signal_shell(None, points * (noise + signal)) == 4
     assert last_signal_shell(None, points[:6] * signal[:6]) == 3  # without noise, nearly all of them
     assert last_signal_shell(None, points * noise) == 2
+    low_passed = np.append(points * signal, np.full(6, 1e-16))
+    assert last_signal_shell(None, low_passed) == 5  # and not shells of rounding alone
     assert last_signal_shell(np.array([1, 1, 0.6, 0.4, 0.9, 0.0]), np.ones(6)) == 2
     assert last_signal_shell(np.array([1, 0.2, 0.1, 0.1, 0.1, 0.0]), np.ones(6)) == 2
     assert last_signal_shell(np.ones(6), np.ones(6)) == 4
