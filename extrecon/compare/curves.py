@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from extrecon.compare.baseline import Score, arms_of
-from extrecon.compare.columns import all_have
+from extrecon.compare.baseline import Score, arms_of, reference_arm
+from extrecon.compare.columns import BY_KEY, all_have, ranked_by
 from extrecon.compare.scoring import PERCENTS
 from extrecon.fourier.resolution import GOLD_STANDARD, HALF
 from extrecon.system.files import replacing
 
 _DOTS_PER_INCH = 120
+_MOST_ACROSS = 3
 _SHOWN_PERCENT = 90
 # Each curve of scores, its axis, and the threshold that is drawn across.
 _FSC = {
@@ -26,25 +28,72 @@ _FSC = {
 
 
 def draw(path: Path, scores: Sequence[Score], order: Sequence[str]) -> None:
-    """Draw what there is: the angular errors' distribution, and FSC curves; bands are from seed to seed."""
+    """Draw what there is: the angular errors' distribution, FSC curves, and the score by which arms are ranked.
+
+    Means and bands are over the seeds that all arms have; the last panel has every run beside the arm to beat.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    curves = [key for key in _FSC if all(key in score for score in scores)]
-    has_errors = all_have(scores, "median_error_degrees")
-    panels = len(curves) + has_errors
-    figure = Figure(figsize=(5.5 * panels, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
     arms = arms_of(scores, order)
-    first = axes[0]
-    if has_errors:
-        _errors(axes.pop(0), scores, arms)
-    for axis, key in zip(axes, curves, strict=True):
-        _fsc(axis, key, scores, arms)
-    first.legend(frameon=False)
+    common = _of_common_seeds(scores, arms)
+    draws: list[Callable[[Any], None]] = []
+    if all_have(scores, "median_error_degrees"):
+        draws.append(partial(_errors, scores=common, arms=arms))
+    keys = [key for key in _FSC if all(key in score for score in scores)]
+    draws += [partial(_fsc, key=key, scores=common, arms=arms) for key in keys]
+    if differences := _differences(scores, arms, order):
+        draws.append(partial(_ranked, scores=scores, arms=arms, order=order, differences=differences))
+    across = len(draws) if len(draws) <= _MOST_ACROSS else 2
+    rows = -(-len(draws) // across)
+    figure = Figure(figsize=(5.5 * across, 4.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(rows, across, squeeze=False).ravel())
+    for panel, each in zip(panels, draws, strict=False):
+        each(panel)
+    for panel in panels[len(draws) :]:
+        panel.set_axis_off()
+    panels[0].legend(frameon=False, fontsize="small")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
+
+
+def _of_common_seeds(scores: Sequence[Score], arms: Sequence[str]) -> list[Score]:
+    """Return the runs of the seeds that all arms have; all runs where there is no such seed."""
+    seeds = [{score["seed"] for score in scores if score["arm"] == arm} for arm in arms]
+    common = set.intersection(*seeds)
+    return [score for score in scores if score["seed"] in common or not common]
+
+
+def _differences(scores: Sequence[Score], arms: Sequence[str], order: Sequence[str]) -> dict[str, list[float]]:
+    """Return, for each other arm, how its runs differ from those of the arm to beat with the same seed."""
+    best, key = reference_arm(scores, order), ranked_by(scores)
+    known = [score for score in scores if key in score]
+    first = {score["seed"]: score[key] for score in known if score["arm"] == best}
+    found: dict[str, list[float]] = {arm: [] for arm in arms if arm != best}
+    for score in known:
+        if score["arm"] in found and score["seed"] in first:
+            found[score["arm"]].append(score[key] - first[score["seed"]])
+    return {arm: each for arm, each in found.items() if each}
+
+
+def _ranked(
+    axis: Any,
+    scores: Sequence[Score],
+    arms: Sequence[str],
+    order: Sequence[str],
+    differences: Mapping[str, Sequence[float]],
+) -> None:
+    """Draw a row an arm: a dot a seed, a bar at their mean."""
+    for row, (arm, each) in enumerate(differences.items()):
+        colour = f"C{arms.index(arm) % 10}"
+        axis.plot(each, [-row] * len(each), "o", color=colour, alpha=0.7)
+        axis.plot([np.mean(each)] * 2, [-row - 0.3, -row + 0.3], color=colour, linewidth=2)
+    axis.axvline(0.0, color="0.6", linewidth=0.8)
+    axis.set_yticks([-row for row in range(len(differences))], list(differences))
+    column = BY_KEY[ranked_by(scores)]
+    towards = {1: "right is better", -1: "left is better"}[column.better]
+    axis.set(xlabel=f"{column.heading}, less {reference_arm(scores, order)}'s: a dot a seed, {towards}")
 
 
 def _errors(axis: Any, scores: Sequence[Score], arms: Sequence[str]) -> None:
@@ -69,4 +118,5 @@ def _fsc(axis: Any, key: str, scores: Sequence[Score], arms: Sequence[str]) -> N
         axis.plot(frequency, curves.mean(axis=0), color=colour, label=arm)
         axis.fill_between(frequency, curves.min(axis=0), curves.max(axis=0), color=colour, alpha=0.2)
     axis.axhline(threshold, color="0.6", linewidth=0.8)
+    axis.annotate(f"{threshold:g}", (0.01, threshold), xycoords=("axes fraction", "data"), color="0.4", va="bottom")
     axis.set(xlabel="spatial frequency, 1/Å", ylabel=name, ylim=(-0.1, 1.05))

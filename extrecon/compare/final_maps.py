@@ -33,5 +33,5 @@ def draw_final_maps(folder: Path, scores: Sequence[Score], order: Sequence[str])
             maps[arm] = read_map(finished_job(folder / f"{arm}_{seed}")[0])
     if not maps or len({each.box for each in maps.values()}) > 1:
         return []
-    draw_arms(folder / PICTURE, maps)
+    draw_arms(folder / PICTURE, maps, f"final maps of seed {seed}")
     return [folder / PICTURE]

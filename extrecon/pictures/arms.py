@@ -24,7 +24,7 @@ _PIXELS = 240
 _SCALE_BARS_ANGSTROM = (10.0, 20.0, 50.0, 100.0, 200.0)
 
 
-def draw_arms(path: Path, maps: Mapping[str, HalfMap]) -> None:
+def draw_arms(path: Path, maps: Mapping[str, HalfMap], what: str) -> None:
     """Write a PNG with two panels a map: the slice across z through voxel n // 2, and the sum along z.
 
     All maps have one root mean square and one grey scale, so that what differs is the density's form.
@@ -33,6 +33,7 @@ def draw_arms(path: Path, maps: Mapping[str, HalfMap]) -> None:
     ----------
     path : of the PNG; replaced in one step
     maps : at least one, by the name that is shown, in order
+    what : they are, for the caption
 
     Raises
     ------
@@ -59,7 +60,8 @@ def draw_arms(path: Path, maps: Mapping[str, HalfMap]) -> None:
         panels[row, column].set_title(name, fontsize="medium")
     one = next(iter(maps.values()))
     _draw_scale_bar(panels[1, 0], one.box * one.pixel_size_angstrom)
-    figure.supxlabel("above: slice across z through the centre; below: density summed along z", fontsize="medium")
+    told = f"{what}; above: slice across z through the centre, below: density summed along z"
+    figure.supxlabel(told, fontsize="medium")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DOTS_PER_INCH)
 

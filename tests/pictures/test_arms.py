@@ -19,7 +19,7 @@ def ball(box: int, radius: float) -> HalfMap:
 
 
 def shown(path: Path, maps: dict[str, HalfMap]) -> np.ndarray:
-    draw_arms(path, maps)
+    draw_arms(path, maps, "final maps of seed 1")
     return np.asarray(imread(path))
 
 
