@@ -93,7 +93,7 @@ def _ranked(
     axis.set_yticks([-row for row in range(len(differences))], list(differences))
     column = BY_KEY[ranked_by(scores)]
     towards = {1: "right is better", -1: "left is better"}[column.better]
-    axis.set(xlabel=f"{column.heading}, less {reference_arm(scores, order)}'s: a dot a seed, {towards}")
+    axis.set(xlabel=f"{column.heading},\nless that of {reference_arm(scores, order)}: a dot a seed, {towards}")
 
 
 def _errors(axis: Any, scores: Sequence[Score], arms: Sequence[str]) -> None:
