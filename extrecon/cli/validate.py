@@ -50,6 +50,9 @@ def command(
         typer.Option(metavar="Å", help="Window of FSC-Q; else 5 times the half-maps' resolution at FSC 0.5."),
     ] = None,
     fsc_q_map: Annotated[bool, typer.Option("--fsc-q-map", help="Write FSC-Q at every voxel, too.")] = False,
+    fsc_3d: Annotated[
+        bool, typer.Option("--fsc-3d", help="Write the half-maps' FSC at every point of Fourier space, too.")
+    ] = False,
     sharpening: Annotated[
         bool,
         typer.Option("--sharpening", help="Tell how sharp the map looks beside what its signal allows (a minute)."),
@@ -68,6 +71,7 @@ def command(
     and a model also validation_fsc_q.csv, FSC-Q of each atom, and validation_fsc_q.cif, with FSC-Q for B factors.
     """
     from extrecon.validate.atom_files import MAP, MODEL, TABLE, write_atoms, write_fsc_q_map
+    from extrecon.validate.fsc_map import FSC_MAP, write_fsc_map
     from extrecon.validate.inputs import find_files, read_inputs
     from extrecon.validate.report import table, write_report
     from extrecon.validate.scores import score_with_atoms
@@ -89,8 +93,11 @@ def command(
     has_support = model is not None and len(files.halves) == 2
     if (fsc_q_map or fsc_q_window is not None) and not has_support:
         raise UsageError("--fsc-q-map and --fsc-q-window are for FSC-Q, which needs half-maps and a --model.")
+    if fsc_3d and len(files.halves) != 2:
+        raise UsageError("--fsc-3d is of two half-maps.")
     names = [*(f"validation.{kind}" for kind in ("json", "png", "html")), *((TABLE, MODEL) if has_support else ())]
-    targets = [output / name for name in (*names, *((MAP,) if fsc_q_map else ()))]
+    more = [*((MAP,) if fsc_q_map else ()), *((FSC_MAP,) if fsc_3d else ())]
+    targets = [output / name for name in (*names, *more)]
     refuse_to_overwrite(targets, overwrite=overwrite, inputs=[] if model is None else [model])
     with busy("Scoring …"):
         inputs = read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask)
@@ -98,6 +105,8 @@ def command(
         scores, support = score_with_atoms(wanted)
         prepare_folder(output)
         paths = write_report(output, scores, f"Validation of {first.name}")
+        if fsc_3d:
+            write_fsc_map(output, inputs)
         if support is not None and model is not None:
             write_atoms(output, support, model)
             if fsc_q_map:
