@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,7 +70,7 @@ def command(
     Writes DIR/validation.json, validation.png, and validation.html, a page that needs no other file; with half-maps
     and a model also validation_fsc_q.csv, FSC-Q of each atom, and validation_fsc_q.cif, with FSC-Q for B factors.
     """
-    from extrecon.validate.atom_files import MAP, MODEL, TABLE, write_atoms, write_fsc_q_map
+    from extrecon.validate.atom_files import MAP, write_atoms, write_fsc_q_map
     from extrecon.validate.fsc_map import FSC_MAP, write_fsc_map
     from extrecon.validate.inputs import find_files, read_inputs
     from extrecon.validate.report import table, write_report
@@ -88,16 +88,10 @@ def command(
         unsharpened=unsharpened or (),
     )
     wants_sharpening = sharpening or bool(unsharpened)
-    if wants_sharpening:
-        _check_sharpening(files)
-    has_support = model is not None and len(files.halves) == 2
-    if (fsc_q_map or fsc_q_window is not None) and not has_support:
-        raise UsageError("--fsc-q-map and --fsc-q-window are for FSC-Q, which needs half-maps and a --model.")
-    if fsc_3d and len(files.halves) != 2:
-        raise UsageError("--fsc-3d is of two half-maps.")
-    names = [*(f"validation.{kind}" for kind in ("json", "png", "html")), *((TABLE, MODEL) if has_support else ())]
-    more = [*((MAP,) if fsc_q_map else ()), *((FSC_MAP,) if fsc_3d else ())]
-    targets = [output / name for name in (*names, *more)]
+    of_fsc_q = {"--fsc-q-map": fsc_q_map, "--fsc-q-window": fsc_q_window is not None}
+    _check(files, of_fsc_q, fsc_3d=fsc_3d, sharpening=wants_sharpening)
+    written = [name for name, wanted in ((MAP, fsc_q_map), (FSC_MAP, fsc_3d)) if wanted]
+    targets = [output / name for name in (*written, *_always_written(files))]
     refuse_to_overwrite(targets, overwrite=overwrite, inputs=[] if model is None else [model])
     with busy("Scoring …"):
         inputs = read_inputs(files, pixel_size, symmetry, rescale_mask=rescale_mask)
@@ -117,8 +111,25 @@ def command(
         _show(table(scores), paths[-1], scores["warnings"])
 
 
+def _always_written(files: Files) -> list[str]:
+    from extrecon.validate.atom_files import MODEL, TABLE
+
+    of_atoms = [TABLE, MODEL] if files.model is not None and len(files.halves) == 2 else []
+    return [*(f"validation.{kind}" for kind in ("json", "png", "html")), *of_atoms]
+
+
+def _check(files: Files, of_fsc_q: Mapping[str, bool], *, fsc_3d: bool, sharpening: bool) -> None:
+    """Refuse before anything is read what was asked for of files that are not there."""
+    has_halves = len(files.halves) == 2
+    if any(of_fsc_q.values()) and not (has_halves and files.model is not None):
+        raise UsageError(f"{' and '.join(of_fsc_q)} are for FSC-Q, which needs half-maps and a --model.")
+    if fsc_3d and not has_halves:
+        raise UsageError("--fsc-3d is of two half-maps.")
+    if sharpening:
+        _check_sharpening(files)
+
+
 def _check_sharpening(files: Files) -> None:
-    """Refuse before anything is read what `--sharpening` cannot work with."""
     from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, load
     from extrecon.validate.sharpening import LOOK, SIGNAL
 
