@@ -25,6 +25,8 @@ from extrecon.system.json_text import read_json_object
 RELION, PLAIN = "RELION", "plain"
 HOOK = str(Path(sys.executable).with_name("extrecon-hook"))
 LOOK_SECONDS = 0.05
+LEAST_PAUSE = 30.0
+"""Between two looks, in units of what one takes: the kernel walks all pages of a process for it."""
 _PREPARED_SECONDS = 30.0
 _SMALL_BOX = 64
 
@@ -91,8 +93,11 @@ class Memory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(LOOK_SECONDS):
+        took = 0.0
+        while not self._ended.wait(max(LOOK_SECONDS, LEAST_PAUSE * took)):
+            start = time.perf_counter()
             self.peak_bytes = max(self.peak_bytes, sum(_pss(process) for process in _families(self._roots)))
+            took = time.perf_counter() - start
 
 
 def _families(roots: Sequence[int]) -> set[psutil.Process]:
