@@ -28,7 +28,7 @@ Told = Callable[[HalfMap], FloatArray]
 
 LOOK, SIGNAL = "deepres", "monores"
 PERCENTILE = 20
-TOLERANCE = 0.05
+TOLERANCE = 0.1
 """Of the resolution: so much finer a map may look before it is called oversharpened."""
 
 COARSEST_NYQUIST_ANGSTROM = 8.0

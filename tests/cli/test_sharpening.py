@@ -8,27 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from extrecon.cli.main import app
 from extrecon.errors import UsageError
 from extrecon.maps import HalfMap, read_map, write_map
+from tests.molecules import helix_bundle, spectrum_of
 
-BOX, PIXEL, ATOMS = 40, 1.5, 400
+BOX, PIXEL = 40, 1.5
 COARSE = str(Path(__file__).parents[2] / "scripts" / "demo_data" / "half1.mrc")
 
 
 @pytest.fixture(scope="module")
 def halves(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two half-maps of atoms at random in a ball, in some noise."""
+    """Two half-maps of helices in a ball, in some noise."""
     rng = np.random.default_rng(4)
-    places = rng.normal(0.0, 5.0, (ATOMS, 3)) + BOX / 2
-    counts = np.histogramdd(places, bins=BOX, range=[(0, BOX)] * 3)[0]
-    density = gaussian_filter(counts, 1.0)
+    density = np.fft.irfftn(spectrum_of(helix_bundle(18.0), BOX, PIXEL), s=(BOX,) * 3, axes=(0, 1, 2))
     folder = tmp_path_factory.mktemp("halves")
     for half in (1, 2):
-        noisy = density + rng.normal(0.0, 0.02, density.shape)
+        noisy = density + rng.normal(0.0, 0.1 * density.std(), density.shape)
         write_map(folder / f"half{half}.mrc", HalfMap(noisy.astype(np.float32), PIXEL))
     return [str(folder / f"half{half}.mrc") for half in (1, 2)]
 

@@ -48,12 +48,12 @@ class Smooth(_Plugin):
 
 
 class Sharpens(_Plugin):
-    """Sharpens by a B factor of -150 Å²."""
+    """Sharpens by a B factor of -80 Å²."""
 
     def regularize(self, half_map: HalfMap, context: Context) -> Regularized:
         n = half_map.box
         squares = (np.fft.fftfreq(n) / half_map.pixel_size_angstrom) ** 2
-        gain = np.exp(150.0 / 4 * (squares[:, None, None] + squares[:, None] + squares))
+        gain = np.exp(80.0 / 4 * (squares[:, None, None] + squares[:, None] + squares))
         return Regularized(np.fft.ifftn(np.fft.fftn(half_map.density) * gain).real)
 
 

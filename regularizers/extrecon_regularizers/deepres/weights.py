@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.deepres.network import ResolutionNetwork
 
 SHIPPED = "deepres.safetensors"
-SHIPPED_SHA256 = "fc851b96a539ba1a43682ba7a1d739ad2eee06b24effa7cbcd943450fd51aed6"
+SHIPPED_SHA256 = "06aa961673eb14855b8f7c6211b2ebdec485115c37eb02c4e848847d0fa2bb86"
 _HINT = "Name a file that scripts/train_deepres wrote, or leave weights empty for those that are shipped."
 
 
