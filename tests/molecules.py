@@ -28,8 +28,9 @@ def helix_bundle(radius_angstrom: float, seed: int = 3) -> npt.NDArray[np.float6
         for row in range(-reach, reach + 1):
             centre = np.array([0.0, 9.0 * row, 9.5 * column + 4.0 * (row % 2)])
             places.append(centre + _helix(radius_angstrom, rng.uniform(0, 360), int(rng.choice([-1, 1]))))
-    found = np.concatenate(places)
-    return found[np.linalg.norm(found, axis=1) < radius_angstrom]
+    found: npt.NDArray[np.float64] = np.concatenate(places)
+    inside: npt.NDArray[np.bool_] = np.linalg.norm(found, axis=1) < radius_angstrom
+    return np.asarray(found[inside])
 
 
 def _helix(reach_angstrom: float, phase_degrees: float, direction: int) -> npt.NDArray[np.float64]:
@@ -37,7 +38,10 @@ def _helix(reach_angstrom: float, phase_degrees: float, direction: int) -> npt.N
     radius, angle, height = (_RESIDUE[:, column] for column in range(3))
     turned = np.radians(phase_degrees + _TURN_DEGREES * residues[:, None] + angle)
     z = direction * (_RISE_ANGSTROM * residues[:, None] + height)
-    return np.stack([z, direction * radius * np.sin(turned), radius * np.cos(turned)], axis=-1).reshape(-1, 3)
+    found: npt.NDArray[np.float64] = np.stack(
+        [z, direction * radius * np.sin(turned), radius * np.cos(turned)], axis=-1
+    )
+    return found.reshape(-1, 3)
 
 
 def spectrum_of(
@@ -49,4 +53,5 @@ def spectrum_of(
     found = np.zeros(z.shape, dtype=np.complex128)
     for place in places_angstrom / voxel_angstrom + box // 2:
         found += np.exp(-2j * np.pi * (z * place[0] + y * place[1] + x * place[2]))
-    return found * np.exp(-4 * (z**2 + y**2 + x**2))
+    damped: npt.NDArray[np.complex128] = found * np.exp(-4 * (z**2 + y**2 + x**2))
+    return damped
