@@ -544,7 +544,8 @@ def test_two_hundred_calls_in_a_row_leave_no_trace(daemon: Daemon, tmp_path: Pat
     ours = psutil.Process().num_fds()
     before, memory = held(), process.memory_info().rss
     calls(200)
-    wait_for(lambda: not process.children() and held() == before)
+    # Not more than before: the question about its state may still have been open when that was counted.
+    wait_for(lambda: not process.children() and all(now <= then for now, then in zip(held(), before, strict=True)))
     assert process.memory_info().rss - memory < 3e6
     assert psutil.Process().num_fds() <= ours
     assert daemon.status()["served"] == 220
