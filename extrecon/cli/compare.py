@@ -182,9 +182,9 @@ class Given:
         if words and self.recipe is not None:
             raise UsageError("Give the command behind -- or in --recipe, not both.")
         told = {name for name in self._options if _was_given(context, name)}
-        if is_folder and len(words[0].split()) > 1:
-            raise UsageError(f"'{words[0][:40]} …' came as one word: leave out the quotes around the command.")
         if is_folder:
+            if len(words[0].split()) > 1:
+                raise UsageError(f"'{words[0][:40]} …' came as one word: leave out the quotes around the command.")
             for name in told.intersection(_OF_OWN_PARTICLES):
                 raise UsageError(f"{_flag(name)} is for your own particles; {words[0]} has its truth with it.")
             return False
@@ -248,9 +248,9 @@ def _own(given: Given, seeds: Sequence[int]) -> Asked:
 
     if given.output is None:
         raise UsageError("Give a folder for the runs: -o OUT.")
-    if given.hold_out is not None and not 0 < given.hold_out <= _MOST_HELD_OUT:
-        raise UsageError(f"--hold-out is a share between 0 and {_MOST_HELD_OUT:g}, not {given.hold_out:g}.")
     if given.hold_out is not None:
+        if not 0 < given.hold_out <= _MOST_HELD_OUT:
+            raise UsageError(f"--hold-out is a share between 0 and {_MOST_HELD_OUT:g}, not {given.hold_out:g}.")
         require("--hold-out", SIMULATING)
     start = [*shlex.split(given.launcher), "-n", str(given.mpi_ranks), PROGRAM]
     recipe = recipe_of_file(given.recipe, start) if given.recipe else read_recipe(given.words, start)

@@ -100,7 +100,7 @@ def command(
         prepare_folder(output)
         paths = write_report(output, scores, f"Validation of {first.name}")
         if fsc_3d:
-            write_fsc_map(output, inputs)
+            write_fsc_map(output, wanted)
         if support is not None and model is not None:
             write_atoms(output, support, model)
             if fsc_q_map:

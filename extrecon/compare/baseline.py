@@ -44,6 +44,12 @@ def reference_arm(scores: Sequence[Score], order: Sequence[str]) -> str:
     return min(plain, key=lambda arm: -BY_KEY[key].better * means[arm])
 
 
+def paired_by_seed(scores: Sequence[Score], arm: str, first: str) -> list[tuple[Score, Score]]:
+    """Return each run of an arm with the run of another, ``first``, that has the same seed."""
+    by_seed = {score["seed"]: score for score in scores if score["arm"] == first}
+    return [(score, by_seed[score["seed"]]) for score in scores if score["arm"] == arm and score["seed"] in by_seed]
+
+
 def relion_options(scores: Sequence[Score], arm: str) -> list[str]:
     """Return RELION's options that an arm alone has, paths shortened; runs of earlier versions have none."""
     told: list[str] = next((score.get("relion_options", []) for score in scores if score["arm"] == arm), [])

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from extrecon.compare.baseline import Score, arms_of, reference_arm
-from extrecon.compare.columns import BY_KEY, all_have, ranked_by
+from extrecon.compare.baseline import Score, arms_of, paired_by_seed, reference_arm
+from extrecon.compare.columns import BY_KEY, Column, all_have, ranked_by
 from extrecon.compare.scoring import PERCENTS
 from extrecon.fourier.resolution import GOLD_STANDARD, HALF
 from extrecon.system.files import replacing
@@ -42,8 +42,11 @@ def draw(path: Path, scores: Sequence[Score], order: Sequence[str]) -> None:
         draws.append(partial(_errors, scores=common, arms=arms))
     keys = [key for key in _FSC if all(key in score for score in scores)]
     draws += [partial(_fsc, key=key, scores=common, arms=arms) for key in keys]
-    if differences := _differences(scores, arms, order):
-        draws.append(partial(_ranked, scores=scores, arms=arms, order=order, differences=differences))
+    best, key = reference_arm(scores, order), ranked_by(scores)
+    known = [score for score in scores if key in score]
+    pairs = {arm: paired_by_seed(known, arm, best) for arm in arms if arm != best}
+    if differences := {arm: [run[key] - first[key] for run, first in each] for arm, each in pairs.items() if each}:
+        draws.append(partial(_ranked, differences=differences, arms=arms, best=best, column=BY_KEY[key]))
     across = len(draws) if len(draws) <= _MOST_ACROSS else 2
     rows = -(-len(draws) // across)
     figure = Figure(figsize=(5.5 * across, 4.6 * rows), layout="constrained")
@@ -65,35 +68,18 @@ def _of_common_seeds(scores: Sequence[Score], arms: Sequence[str]) -> list[Score
     return [score for score in scores if score["seed"] in common or not common]
 
 
-def _differences(scores: Sequence[Score], arms: Sequence[str], order: Sequence[str]) -> dict[str, list[float]]:
-    """Return, for each other arm, how its runs differ from those of the arm to beat with the same seed."""
-    best, key = reference_arm(scores, order), ranked_by(scores)
-    known = [score for score in scores if key in score]
-    first = {score["seed"]: score[key] for score in known if score["arm"] == best}
-    found: dict[str, list[float]] = {arm: [] for arm in arms if arm != best}
-    for score in known:
-        if score["arm"] in found and score["seed"] in first:
-            found[score["arm"]].append(score[key] - first[score["seed"]])
-    return {arm: each for arm, each in found.items() if each}
-
-
 def _ranked(
-    axis: Any,
-    scores: Sequence[Score],
-    arms: Sequence[str],
-    order: Sequence[str],
-    differences: Mapping[str, Sequence[float]],
+    axis: Any, differences: Mapping[str, Sequence[float]], arms: Sequence[str], best: str, column: Column
 ) -> None:
-    """Draw a row an arm: a dot a seed, a bar at their mean."""
+    """Draw a row an arm, of how its runs differ from those of the arm to beat: a dot a seed, a bar at the mean."""
     for row, (arm, each) in enumerate(differences.items()):
         colour = f"C{arms.index(arm) % 10}"
         axis.plot(each, [-row] * len(each), "o", color=colour, alpha=0.7)
         axis.plot([np.mean(each)] * 2, [-row - 0.3, -row + 0.3], color=colour, linewidth=2)
     axis.axvline(0.0, color="0.6", linewidth=0.8)
     axis.set_yticks([-row for row in range(len(differences))], list(differences))
-    column = BY_KEY[ranked_by(scores)]
     towards = {1: "right is better", -1: "left is better"}[column.better]
-    axis.set(xlabel=f"{column.heading},\nless that of {reference_arm(scores, order)}: a dot a seed, {towards}")
+    axis.set(xlabel=f"{column.heading},\nless that of {best}: a dot a seed, {towards}")
 
 
 def _errors(axis: Any, scores: Sequence[Score], arms: Sequence[str]) -> None:

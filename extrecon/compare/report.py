@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from extrecon.compare.baseline import Score, arms_of, reference_arm, relion_options, to_beat
+from extrecon.compare.baseline import Score, arms_of, paired_by_seed, reference_arm, relion_options, to_beat
 from extrecon.compare.columns import BY_KEY, COLUMNS, Column, all_have, ranked_by
 from extrecon.compare.curves import draw
 from extrecon.compare.final_maps import draw_final_maps
@@ -69,10 +69,7 @@ def paired_differences(scores: Sequence[Score], arm: str, first: str) -> dict[st
 
     A seed also decides how the particles are split into halves, so that runs of one seed differ by the arm alone.
     """
-    by_seed = {score["seed"]: score for score in scores if score["arm"] == first}
-    pairs = [
-        (score, by_seed[score["seed"]]) for score in scores if score["arm"] == arm and score["seed"] in by_seed
-    ]
+    pairs = paired_by_seed(scores, arm, first)
     told = {}
     for column in COLUMNS:
         if column.better and all_have([run for pair in pairs for run in pair], column.key):
@@ -149,9 +146,8 @@ def _particles_told(scores: Sequence[Score], arm: str, best: str, key: str) -> l
     each = "held_out_nats_each"
     if key != "held_out_nats":
         return []
-    by_seed = {score["seed"]: score[each] for score in scores if score["arm"] == best and each in score}
-    runs = [score for score in scores if score["arm"] == arm and each in score and score["seed"] in by_seed]
-    pairs = [(score[each], by_seed[score["seed"]]) for score in runs]
+    known = [score for score in scores if each in score]
+    pairs = [(run[each], first[each]) for run, first in paired_by_seed(known, arm, best)]
     if not pairs:
         return []
     first, second = (np.mean(nats, axis=0) for nats in zip(*pairs, strict=True))

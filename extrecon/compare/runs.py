@@ -219,10 +219,11 @@ def finished(run: Run) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is damaged ({error}); remove it to do the run again.") from error
     if fingerprint != run.fingerprint:
-        before.pop("recipe_command", None)  # it changes with the whole command alone
-        now = {key: value for key, value in run.provenance.items() if key != "recipe_command"}
-        changed = [key for key, value in now.items() if before.get(key) != value]
-        told = "; ".join(f"{key} {_changed(before.get(key), run.provenance[key])}" for key in changed)
+        told = "; ".join(
+            f"{key} {_changed(before.get(key), value)}"
+            for key, value in run.provenance.items()
+            if key != "recipe_command" and before.get(key) != value  # that one changes with the whole command alone
+        )
         raise UsageError(
             f"{run.folder}: holds a finished run that was made in another way ({told}). "
             "Give --redo to replace it, or another --output."

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import UsageError
-from extrecon.fourier.masks import particle_mask
 from extrecon.maps.mrc import write_map
 from extrecon.validate.fsc import directional_fsc, spread_directions
 from extrecon.validate.inputs import Inputs
@@ -56,7 +55,6 @@ def write_fsc_map(folder: Path, given: Inputs) -> Path:
     """
     if given.halves is None:
         raise UsageError("The FSC over Fourier space is of two half-maps.")
-    mask = particle_mask(given.map) if given.mask is None else given.mask
-    first, second = (half.density * mask for half in given.halves)
+    first, second = (half.density * given.mask_or_made for half in given.halves)
     write_map(folder / FSC_MAP, given.map.with_density(fsc_map(first, second)))
     return folder / FSC_MAP

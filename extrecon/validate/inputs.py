@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.errors import InputError, UsageError
+from extrecon.fourier.masks import particle_mask
 from extrecon.maps import HalfMap, read_map
 from extrecon.maps.agreement import check_halves
 from extrecon.maps.mask import MaskGrid, read_mask
@@ -79,6 +81,11 @@ class Inputs:
     symmetry: str = "C1"
     notes: Sequence[str] = ()
     fsc_q_window_angstrom: float | None = None
+
+    @cached_property
+    def mask_or_made(self) -> npt.NDArray[np.floating[Any]]:
+        """The mask, or one made from the map where none was given."""
+        return particle_mask(self.map) if self.mask is None else self.mask
 
 
 def find_files(first: Path, second: Path | None) -> Files:

@@ -14,7 +14,6 @@ from extrecon.atoms.frame import place_in_map
 from extrecon.atoms.scattering import read_structure, scattering_map
 from extrecon.errors import InputError, MapError, RegularizerError, UsageError
 from extrecon.fourier.compute import cpu
-from extrecon.fourier.masks import particle_mask
 from extrecon.fourier.resolution import HALF, resolution_of_last_above
 from extrecon.fourier.shells import guinier_profile
 from extrecon.maps.half_map import HalfMap
@@ -47,7 +46,7 @@ def score(given: Inputs) -> Scores:
 
 def score_with_atoms(given: Inputs) -> tuple[Scores, FscQ | None]:
     """Return every score that the inputs allow, and FSC-Q of each atom if there are half-maps and a model."""
-    mask = particle_mask(given.map) if given.mask is None else given.mask
+    mask = given.mask_or_made
     _check_sizes(given, mask)
     scores: Scores = {
         "inputs": dict(given.names) | ({"mask": "made from the map"} if given.mask is None else {}),

@@ -20,7 +20,7 @@ from extrecon.fourier.compute import Compute, cpu
 from extrecon.fourier.resolution import resolution_of_last_above
 from extrecon.fourier.shells import Shells, fsc_of_maps, soft_step
 from extrecon.maps import HalfMap
-from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, Progress, load, no_progress
+from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, load
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Told = Callable[[HalfMap], FloatArray]
@@ -82,13 +82,8 @@ class Sharpening:
     @property
     def b_factor(self) -> float | None:
         """The B factor with which the unsharpened map looks as fine as its signal allows, Å²; None if none does."""
-        wanted = self.signal.percentile_angstrom
-        for before, after in pairwise(self.swept):
-            high, low = before.percentile_angstrom, after.percentile_angstrom
-            if high >= wanted > low:
-                share = (high - wanted) / (high - low)
-                return before.b_factor + share * (after.b_factor - before.b_factor)
-        return None
+        percentiles = [(each.b_factor, each.percentile_angstrom) for each in self.swept]
+        return first_b_factor(percentiles, self.signal.percentile_angstrom)
 
     def warning(self) -> str:
         """Return a sentence if the map is oversharpened; else an empty one."""
@@ -133,6 +128,19 @@ def _told(looks: Looks) -> Mapping[str, Any]:
     }
 
 
+def first_b_factor(percentiles: Sequence[tuple[float, float]], wanted_angstrom: float) -> float | None:
+    """Return the B factor, Å², at which a map that is sharpened more and more first looks as fine as wanted.
+
+    Parameters
+    ----------
+    percentiles : B factor and how fine the map looks with it, Å, the highest B factor first; linear between them
+    """
+    for (b, high), (sharper, low) in pairwise(percentiles):
+        if high >= wanted_angstrom > low:
+            return b + (high - wanted_angstrom) / (high - low) * (sharper - b)
+    return None
+
+
 def judge_sharpening(
     of: HalfMap,
     before: Sequence[HalfMap],
@@ -164,15 +172,15 @@ def judge_sharpening(
     first, *others = before
     other = others[0] if others else None
     allowed = told_by(SIGNAL, mask, compute, other)(first)
-    unsharpened = first
-    resolution = float(np.percentile(allowed, _FINEST))
+    look = told_by(LOOK, mask, compute)
+    if not sweep:
+        return sharpening(of, None, allowed, look, of.nyquist_angstrom, compute)
+    unsharpened, resolution = first, float(np.percentile(allowed, _FINEST))
     if other is not None:
         unsharpened = first.with_density(np.asarray((first.density + other.density) / 2))
         curve = fsc_of_maps(first.density * mask, other.density * mask, compute)
         resolution = resolution_of_last_above(curve, of.pixel_size_angstrom)
-    resolution = max(resolution, of.nyquist_angstrom)
-    look = told_by(LOOK, mask, compute)
-    return sharpening(of, unsharpened if sweep else None, allowed, look, resolution, compute)
+    return sharpening(of, unsharpened, allowed, look, max(resolution, of.nyquist_angstrom), compute)
 
 
 def sharpening(
@@ -227,7 +235,7 @@ def _sharpened(unsharpened: HalfMap, low_pass_angstrom: float, compute: Compute)
     spectrum = shells.spectrum(unsharpened.density)
     unit = 4 * low_pass_angstrom**2
     for number in range(_MOST_STEPS + 1):
-        b = -_STEP * unit * number
+        b = 0.0 - _STEP * unit * number
         scaled = spectrum + 0
         shells.scale(scaled, passed * np.exp(-b * frequency**2 / 4))
         yield b, unsharpened.with_density(shells.density(scaled))
@@ -238,20 +246,17 @@ def told_by(
     mask: FloatArray,
     compute: Compute,
     other_half: HalfMap | None = None,
-    progress: Progress = no_progress,
 ) -> Told:
     """Return what tells a map's local resolution inside a mask by an installed method, with its usual settings.
 
     Raises
     ------
-    RegularizerError : when asked: the method is not installed, lacks a package, refuses the map or tells nothing.
+    RegularizerError : it is not installed or lacks a package; or, when asked, refuses the map or tells nothing.
     """
+    plugin = load(method, LOCAL_RESOLUTION_GROUP)
+    context = Context(settings=plugin.settings_type(), mask=mask, other_half=other_half, compute=compute)
 
     def tell(half_map: HalfMap) -> FloatArray:
-        plugin = load(method, LOCAL_RESOLUTION_GROUP)
-        context = Context(
-            settings=plugin.settings_type(), mask=mask, other_half=other_half, compute=compute, progress=progress
-        )
         found: FloatArray = np.asarray(plugin.estimate(half_map, context).resolution_angstrom)[mask > 0.5]
         if not (found > 0).any():
             raise RegularizerError(f"{method} tells no resolution of any voxel of the mask.")
