@@ -7,7 +7,6 @@ acids come from protein-DNA complexes of the PDB, and from the RNA of 3JB9.
 
 from __future__ import annotations
 
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from structures import scattering_map
 
-from extrecon.atoms.scattering import read_structure
 from extrecon_regularizers.cnn.resample import resampled
 from training.particles import Particle, from_structure, laid_out
+from training.pdb_entries import fetched
 from training.similarity import Aligner, sequences
 from training.sources import EVALUATION, RELATIVES, VALIDATION
 
@@ -40,19 +39,6 @@ _NUCLEIC = (
 )
 NUCLEIC = tuple(" ".join(_NUCLEIC).split())
 RNA = "3JB9"
-_PDB = "https://files.rcsb.org/download/{}.cif"
-
-
-def fetched(entry: str, folder: Path) -> gemmi.Structure:
-    """Return a PDB entry without its waters, out of ``folder``, or fetched into it."""
-    for suffix in ("pdb", "cif"):
-        if (folder / f"{entry}.{suffix}").exists():
-            return read_structure(folder / f"{entry}.{suffix}")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{entry}.cif"
-    with urllib.request.urlopen(_PDB.format(entry), timeout=60) as answer:
-        path.write_bytes(answer.read())
-    return read_structure(path)
 
 
 def nucleic_entries(folder: Path, kept_away: set[str]) -> Iterator[tuple[str, Particle]]:

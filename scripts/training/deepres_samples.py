@@ -41,6 +41,9 @@ _SUPPORT_ANGSTROM = 2.0
 _SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, has 0.08 to 0.15
 _LEAST_SUPPORT = 0.04
 _STRONGEST_SHARPENING = 3.0
+_PURE_SHARE = 0.22  # of the maps: those of the definition itself, with noise of the two kinds that it is tested with
+_PURE_NOISE = (0.01, 0.16)  # Å⁻²
+_MOST_NOISE, _MOST_NOISE_CUT_OFF = 3.0, 12.0  # deviations of the signal, after sharpening; low-passed with the map
 _MOST_AMPLIFIED = 5.0  # logarithm; noise at Nyquist, by a sharpening that is meant for a coarse map
 
 
@@ -112,16 +115,47 @@ class Samples:
         support = self._smooth(spectrum, _SUPPORT_ANGSTROM / voxel) > _SUPPORT_LEVEL
         if support.mean() < _LEAST_SUPPORT:
             return []
-        gains, b = self._gains(voxel)
-        signal, label = self._mixed(truth, spectrum, gains, voxel)
-        deviation = float(signal[support].std())
-        density = signal + self._noise(spectrum, gains[0], deviation, b / voxel**2)
-        density = self._surrounded(density, support, deviation, voxel)
+        if rng.random() < _PURE_SHARE:
+            density, label = self._pure(truth, spectrum, voxel)
+        else:
+            density, label = self._of_any_look(truth, spectrum, support, voxel)
         if not np.isfinite(density).all():
             return []
         weight = support.astype(np.float32)
         inputs = look_at(density)
         return [self._cut(inputs, label, weight, voxel) for _ in range(_CROPS_OF_A_MAP)]
+
+    def _pure(self, truth: Array, spectrum: Spectrum, voxel: float) -> tuple[Array, Array]:
+        """Return a map of one or two resolutions, and its label: pure, but for noise, white or of random phases.
+
+        The molecule is at rest and the filter the definition's: what the map looks like is beyond dispute.
+        """
+        rng = self._rng
+        low, high = (edge / voxel for edge in RANGES_ANGSTROM[voxel])
+        drawn = [self._resolution(low, high) for _ in range(int(rng.choice([1, 2])))]
+        signal, label = self._mixed(truth, spectrum, [(raised_cosine(r), r) for r in drawn], voxel)
+        if len(drawn) == 1 and rng.random() < 0.5:
+            return signal + self._random_phases(spectrum, 1 / drawn[0], EDGE, 1.0), label
+        level = np.exp(rng.uniform(*np.log(_PURE_NOISE)))
+        return signal + np.float32(level) * rng.standard_normal(truth.shape, dtype=np.float32), label
+
+    def _of_any_look(
+        self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float
+    ) -> tuple[Array, Array]:
+        """Return a map that has been filtered, blurred, sharpened, masked and so on, and its label."""
+        gains, b = self._gains(voxel)
+        signal, label = self._mixed(truth, spectrum, gains, voxel)
+        deviation = float(signal[support].std())
+        density = signal + self._noise(spectrum, gains[0], deviation, b / voxel**2)
+        return self._surrounded(density, support, deviation, voxel), label
+
+    def _random_phases(self, spectrum: Spectrum, cutoff: float, width: float, share: float) -> Array:
+        """Return the molecule's components from one frequency to another, with phases drawn at random."""
+        rng = self._rng
+        white = scipy.fft.rfftn(rng.standard_normal((BOX,) * 3, dtype=np.float32))
+        last = rng.uniform(min(cutoff + 0.03, 0.5), 0.5)
+        band = raised_cosine(1 / last, width) * (1 - np.clip((_FREQUENCY - cutoff) / EDGE, 0, 1) < 0.5)
+        return self._filtered(white / (np.abs(white) + 1e-6) * np.abs(spectrum) * np.float32(share), band)
 
     def _block(self, voxel: float) -> Array:
         """Return 64³ voxels of some map, turned or mirrored in one of the 48 ways that keep the grid."""
@@ -200,13 +234,10 @@ class Samples:
         kind = rng.choice(["none", "white", "coloured", "phases"], p=[0.13, 0.42, 0.25, 0.2])
         if kind == "none":
             return np.zeros((BOX,) * 3, dtype=np.float32)
-        white = scipy.fft.rfftn(rng.standard_normal((BOX,) * 3, dtype=np.float32))
         if kind == "phases":
-            width = rng.choice([EDGE, rng.uniform(0.01, 0.06)])
-            last = rng.uniform(min(cutoff + 0.03, 0.5), 0.5)
-            band = raised_cosine(1 / last, width) * (1 - np.clip((_FREQUENCY - cutoff) / EDGE, 0, 1) < 0.5)
-            shape = np.abs(spectrum) * np.float32(rng.choice([1.0, rng.uniform(0.3, 1.5)]))
-            return self._filtered(white / (np.abs(white) + 1e-6) * shape, band)
+            width, share = rng.choice([EDGE, rng.uniform(0.01, 0.06)]), rng.choice([1.0, rng.uniform(0.3, 1.5)])
+            return self._random_phases(spectrum, cutoff, width, share)
+        white = scipy.fft.rfftn(rng.standard_normal((BOX,) * 3, dtype=np.float32))
         if kind == "white":
             last = 0.6 if rng.random() < 0.5 else rng.uniform(min(cutoff, 0.48), 0.5)
             noise = self._filtered(white, (last >= _FREQUENCY).astype(np.float64), corners=last > 0.5)
@@ -219,10 +250,10 @@ class Samples:
         wanted = deviation * np.exp(rng.uniform(*np.log(level)))
         noise = noise * np.float32(wanted / (noise.std() + 1e-9))
         if kind == "white" and rng.random() < 0.6:
-            noise = self._sharpened(noise, b, cutoff, 3 * deviation)
+            noise = self._sharpened(noise, b, cutoff, deviation)
         return np.asarray(noise, dtype=np.float32)
 
-    def _sharpened(self, noise: Array, b: float, cutoff: float, highest: float) -> Array:
+    def _sharpened(self, noise: Array, b: float, cutoff: float, deviation: float) -> Array:
         """Apply to noise the B factor that the map got after it, and perhaps the low-pass of post-processing.
 
         The molecule's own B factor may have been made good, so that the noise's is lower than the map's.
@@ -235,6 +266,7 @@ class Samples:
         if post_processed:
             gain *= raised_cosine(1 / min(cutoff, 0.48))
         noise = self._filtered(scipy.fft.rfftn(noise), gain, corners=not post_processed)
+        highest = (_MOST_NOISE_CUT_OFF if post_processed else _MOST_NOISE) * deviation
         return noise * np.float32(min(1.0, highest / (noise.std() + 1e-9)))
 
     def _surrounded(self, density: Array, support: Mask, deviation: float, voxel: float) -> Array:

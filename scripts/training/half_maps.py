@@ -20,6 +20,7 @@ from extrecon.fourier.resolution import ONE_SEVENTH
 Array = npt.NDArray[np.float32]
 Curve = npt.NDArray[np.float64]
 
+_MASKED_SHARE = 0.15
 _BLUR_ANGSTROM = (0.0, 0.8, 1.6, 2.8, 4.5, 8.0)
 
 
@@ -71,10 +72,20 @@ class Grid:
 
 
 def simulate_half_map(
-    truth: Array, pixel_size: float, rng: np.random.Generator, finest: float | None = None
+    truth: Array,
+    pixel_size: float,
+    rng: np.random.Generator,
+    finest: float | None = None,
+    *,
+    under_mask: bool = False,
 ) -> Simulated:
-    """Return a half-map of ``truth``, (n, n, n) z, y, x, whose FSC falls to 1/7 at ``finest``, Å, or anywhere."""
+    """Return a half-map of ``truth``, (n, n, n) z, y, x, whose FSC falls to 1/7 at ``finest``, Å, or anywhere.
+
+    With ``under_mask`` the FSC is what it is inside a mask, where there is less noise: as RELION tells it where it
+    corrects for the solvent. Now and then the half-map itself has been masked then.
+    """
     grid = Grid(len(truth), pixel_size)
+    mask = drawn_mask(truth, grid, rng) if under_mask else None
     if rng.random() < 0.15:
         truth = with_belt(truth, grid, rng)
     signal = scipy.fft.rfftn(np.fft.ifftshift(blurred(truth, grid, rng)))
@@ -87,12 +98,26 @@ def simulate_half_map(
     noise *= np.sqrt(grid.per_shell(noise_power / np.maximum(grid.power(noise), 1e-12)) * uneven)
     gain = map_gain(signal_power, noise_power, uneven, grid, rng)
     signal, noise = signal * gain, noise * gain
-    share = grid.power(signal) / np.maximum(grid.power(signal) + grid.power(noise), 1e-12)
-    fsc = share + rng.standard_normal(len(share)) * (1 - share**2) / np.sqrt(grid.count / 2)
+    inside = 1.0 if mask is None else float(np.square(mask).mean())
+    share = grid.power(signal) / np.maximum(grid.power(signal) + inside * grid.power(noise), 1e-12)
+    points = np.maximum(inside * grid.count / 2, 1.0)
+    fsc = share + rng.standard_normal(len(share)) * (1 - share**2) / np.sqrt(points)
     density = np.fft.fftshift(scipy.fft.irfftn(signal + noise, s=truth.shape))
     if rng.random() < 0.7:
         density = within_sphere(density, grid)
+    if mask is not None and rng.random() < _MASKED_SHARE:
+        density = density * mask
     return Simulated(density.astype(np.float32), truth, np.clip(fsc, -1.0, 1.0), pixel_size)
+
+
+def drawn_mask(truth: Array, grid: Grid, rng: np.random.Generator) -> Array:
+    """Return a soft mask about the particle, 0 to 1: from tight to generous."""
+    spectrum = scipy.fft.rfftn(np.maximum(truth, 0))
+    reach = rng.uniform(4.0, 9.0)
+    smooth = scipy.fft.irfftn(spectrum * np.exp(-2 * np.pi**2 * reach**2 * grid.square_frequency), s=truth.shape)
+    level = smooth.max() * np.exp(rng.uniform(np.log(0.03), np.log(0.2)))
+    rise = np.clip((smooth / level - 0.5) / rng.uniform(0.5, 1.5), 0, 1)
+    return np.asarray(0.5 - 0.5 * np.cos(np.pi * rise), dtype=np.float32)
 
 
 def blurred(truth: Array, grid: Grid, rng: np.random.Generator) -> Array:
@@ -171,7 +196,7 @@ def coloured(signal_power: Curve, grid: Grid, finest: float, rng: np.random.Gene
     """Return the noise power of each shell, such that the FSC is 1/7 at ``finest``, Å."""
     shell = np.arange(grid.box // 2 + 1)
     at = int(np.clip(round(grid.box * grid.pixel_size / finest), 2, len(shell) - 1))
-    shape = (shell + rng.uniform(0.5, 6.0)) ** rng.uniform(0.3, 2.2)
+    shape = (shell + rng.uniform(0.5, 6.0)) ** rng.uniform(0.0, 3.0)
     shape = shape * np.exp(rng.uniform(-0.3, 1.0) * (shell / at) ** 2)
     around = signal_power[max(at - 1, 1) : at + 2].mean()
     return np.asarray((1 / ONE_SEVENTH - 1) * around * shape / shape[at])

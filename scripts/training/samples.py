@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from extrecon.fourier.compute import cpu
+from extrecon.fourier.shells import Shells, fourier_shell_correlation
 from extrecon_regularizers.cnn.standardise import like, standardise
-from training.half_maps import Simulated, simulate_half_map
+from training.half_maps import Grid, Simulated, drawn_mask, simulate_half_map
 
 Array = npt.NDArray[np.float32]
 
-_POOL = 48
-_CROPS_OF_A_MAP = 3
+_POOL = 96
+_CROPS_OF_A_MAP = 6
+_UNDER_MASK_SHARE = 0.5
 _WINDOWS = 4
 _REFINED = "refined"  # half-maps reconstructed from simulated particles, as .npz
 
@@ -43,10 +45,15 @@ def prepared(simulated: Simulated) -> Sample:
 
 
 def load_refined(path: Path, rng: np.random.Generator) -> Simulated:
-    """Return one of the two halves that a file holds."""
+    """Return one of the two halves that a file holds; its FSC is that of the halves, or of what is in a mask."""
     with np.load(path) as held:
-        half = held["halves"][rng.integers(2)].astype(np.float32)
-        return Simulated(half, held["truth"].astype(np.float32), held["fsc"], float(held["pixel_size"]))
+        halves, fsc, pixel_size = held["halves"].astype(np.float32), held["fsc"], float(held["pixel_size"])
+        truth = held["truth"].astype(np.float32)
+    if rng.random() < _UNDER_MASK_SHARE:
+        mask, shells = drawn_mask(truth, Grid(len(truth), pixel_size), rng), Shells(len(truth), cpu(1))
+        first, second = (shells.spectrum(half * mask) for half in halves)
+        fsc = fourier_shell_correlation(first, second, shells)
+    return Simulated(halves[rng.integers(2)], truth, fsc, pixel_size)
 
 
 class Crops:
@@ -73,14 +80,15 @@ class Crops:
         if self._refined and rng.random() < self._refined_share:
             return load_refined(self._refined[rng.integers(len(self._refined))], rng)
         path = self._paths[rng.integers(len(self._paths))]
-        return simulate_half_map(np.load(path).astype(np.float32), pixel_size_of(path), rng)
+        truth, under_mask = np.load(path).astype(np.float32), rng.random() < _UNDER_MASK_SHARE
+        return simulate_half_map(truth, pixel_size_of(path), rng, under_mask=under_mask)
 
     def __iter__(self) -> Iterator[Sample]:
         while True:
             while len(self._pool) < _POOL:
-                whole = turned(prepared(self._simulated()), self._rng)
+                whole = prepared(self._simulated())
                 count = _CROPS_OF_A_MAP if len(whole.truth) > self._crop + 8 else 1
-                self._pool += [cropped(whole, self._crop, self._rng) for _ in range(count)]
+                self._pool += [turned(cropped(whole, self._crop, self._rng), self._rng) for _ in range(count)]
             yield self._pool.pop(int(self._rng.integers(len(self._pool))))
 
 
@@ -92,7 +100,7 @@ def turned(sample: Sample, rng: np.random.Generator) -> Sample:
         turns = int(rng.integers(4))
         inputs = np.rot90(inputs, turns, (1 + first, 1 + second))
         truth = np.rot90(truth, turns, (first, second))
-    return Sample(inputs, sample.condition, truth)
+    return Sample(np.ascontiguousarray(inputs), sample.condition, np.ascontiguousarray(truth))
 
 
 def cropped(sample: Sample, crop: int, rng: np.random.Generator) -> Sample:
@@ -105,6 +113,4 @@ def cropped(sample: Sample, crop: int, rng: np.random.Generator) -> Sample:
     corners = rng.integers(0, len(truth) - crop + 1, (_WINDOWS if rng.random() < 0.8 else 1, 3))
     best = max(corners, key=lambda c: float(np.abs(truth[tuple(slice(x, x + crop) for x in c)]).sum()))
     cut = tuple(slice(x, x + crop) for x in best)
-    return Sample(
-        np.ascontiguousarray(inputs[(slice(None), *cut)]), sample.condition, np.ascontiguousarray(truth[cut])
-    )
+    return Sample(inputs[(slice(None), *cut)], sample.condition, truth[cut])
