@@ -43,7 +43,7 @@ _LEAST_SUPPORT = 0.04
 _STRONGEST_SHARPENING = 3.0
 _PURE_SHARE = 0.22  # of the maps: those of the definition itself, with noise of the two kinds that it is tested with
 _PURE_NOISE = (0.01, 0.16)  # Å⁻²
-_MOST_NOISE, _MOST_NOISE_CUT_OFF = 3.0, 12.0  # deviations of the signal, after sharpening; low-passed with the map
+_MOST_NOISE, _MOST_NOISE_CUT_OFF = 3.0, 12.0  # deviations of the signal; the latter if low-passed with the map
 _MOST_AMPLIFIED = 5.0  # logarithm; noise at Nyquist, by a sharpening that is meant for a coarse map
 
 
