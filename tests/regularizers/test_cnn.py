@@ -24,7 +24,8 @@ from extrecon.maps import HalfMap
 from extrecon.regularizer import Context, load
 from extrecon.settings import Setting, read_settings
 from extrecon_regularizers.cnn import weights
-from extrecon_regularizers.cnn.apply import OVERLAP, apply_network, tile_weight, tiles
+from extrecon_regularizers.cnn.apply import OVERLAP, apply_in_turns, apply_network, tile_weight, tiles
+from extrecon_regularizers.cnn.directions import turns
 from extrecon_regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
 from extrecon_regularizers.cnn.regularizer import Cnn, CnnSettings, share_of_signal
 from extrecon_regularizers.cnn.resample import resampled
@@ -75,7 +76,7 @@ class Case:
         self, density: Volume, given: dict[str, Setting] | None = None, *, inside: bool = False
     ) -> Volume:
         half_map = HalfMap(density, self.pixel_size)
-        own = {key: value for key, value in (given or {}).items() if key == "weights"}
+        own = {key: value for key, value in (given or {}).items() if key in ("weights", "directions")}
         wishes = {key: str(value) for key, value in (given or {}).items() if key not in own}
         found, _ = treated(Cnn(), half_map, self.context(own, inside=inside), **wishes)
         return np.asarray(found.density, dtype=np.float32)
@@ -195,6 +196,43 @@ def test_tiles_cover_every_voxel_and_are_few(box: int) -> None:
     assert len(starts) == 1 or len(starts) * LARGEST_TILE - (len(starts) - 1) * OVERLAP < box + LARGEST_TILE
     assert (len(starts) * edge / box) ** 3 < 2
     assert tile_weight(edge).min() > 0
+
+
+# --- directions
+
+
+def test_turns_are_the_rotations_of_a_cube() -> None:
+    grid = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    laid = {turn.applied(grid).tobytes() for turn in turns()}
+    assert len(laid) == 24
+    assert np.flip(grid, 0).tobytes() not in laid  # a mirror
+    assert np.rot90(grid).tobytes() in laid
+    assert turns()[0].applied(grid).tobytes() == grid.tobytes()
+    assert all(np.array_equal(turn.undone(turn.applied(grid)), grid) for turn in turns())
+
+
+@pytest.mark.parametrize("size", [4, 12])
+def test_the_first_turns_are_a_group(size: int) -> None:
+    grid = np.arange(27, dtype=np.float32).reshape(3, 3, 3)
+    chosen = turns()[:size]
+    laid = {turn.applied(grid).tobytes() for turn in chosen}
+    assert {a.applied(b.applied(grid)).tobytes() for a in chosen for b in chosen} == laid
+
+
+def test_in_all_directions_of_a_group_a_turned_map_gives_the_turned_result(case: Case) -> None:
+    standard = standardise(case.half, case.fsc, case.pixel_size, cpu(1))
+    network, turn = weights.load().network, turns()[3]
+    first, _ = apply_in_turns(network, standard.inputs, standard.condition, cpu(1), directions=4)
+    turned = np.ascontiguousarray(turn.applied(standard.inputs))
+    second, _ = apply_in_turns(network, turned, standard.condition, cpu(1), directions=4)
+    alone, _ = apply_network(network, turned, standard.condition, cpu(1))
+    assert relative(turn.undone(second), first) < 1e-4
+    assert relative(turn.undone(alone), first) > 1e-2
+
+
+def test_more_directions_are_no_worse(case: Case) -> None:
+    alone, four = (case.mean_correlation(case.regularized(case.half, {"directions": n})) for n in (1, 4))
+    assert four > alone - 0.001
 
 
 # --- shifts

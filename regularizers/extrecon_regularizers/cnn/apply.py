@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import torch
 
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
+from extrecon_regularizers.cnn.directions import turns
 from extrecon_regularizers.cnn.network import ERROR_FLOOR
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE
 
@@ -22,6 +24,30 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float32]
 
 OVERLAP = 32
+
+
+def apply_in_turns(
+    network: Denoiser,
+    inputs: Array,
+    condition: Array,
+    compute: Compute,
+    progress: Progress = no_progress,
+    *,
+    directions: int,
+) -> tuple[Array, Array]:
+    """Return the mean of what `apply_network` tells of the map in so many directions, 1 to 24."""
+    sums = np.zeros((2, *inputs.shape[1:]), dtype=np.float32)
+    for done, turn in enumerate(turns()[:directions]):
+        part = partial(_part_of, progress, done, directions)
+        turned = np.ascontiguousarray(turn.applied(inputs))
+        told = apply_network(network, turned, condition, compute, part)
+        sums += turn.undone(np.stack(told))
+    sums /= directions
+    return sums[0], sums[1]
+
+
+def _part_of(progress: Progress, done: int, of: int, what: str, share: float) -> None:
+    progress(what, (done + share) / of)
 
 
 def apply_network(

@@ -51,6 +51,12 @@ class CnnSettings:
     """What users may choose."""
 
     weights: str = setting("", "A safetensors file of one's own; empty for the weights that are shipped.")
+    directions: int = setting(
+        1,
+        "In how many directions the map is shown to the network, whose answers are averaged; the time grows with it.",
+        minimum=1,
+        maximum=24,
+    )
 
 
 class Cnn(Regularizer[CnnSettings]):
@@ -131,12 +137,19 @@ def _masked(half_map: HalfMap) -> list[str]:
 
 def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Context) -> Denoised:
     """Return what the network makes of a half-map with a known FSC, (n // 2 + 1,)."""
-    from extrecon_regularizers.cnn.apply import apply_network
+    from extrecon_regularizers.cnn.apply import apply_in_turns
 
     compute, threads = context.compute, context.compute.threads
     context.progress("standardise", 0.0)
     standard = standardise(half_map.density, fsc, half_map.pixel_size_angstrom, compute, threads)
-    density, error = apply_network(loaded.network, standard.inputs, standard.condition, compute, context.progress)
+    density, error = apply_in_turns(
+        loaded.network,
+        standard.inputs,
+        standard.condition,
+        compute,
+        context.progress,
+        directions=context.settings.directions,
+    )
     facts = {
         "resolution_angstrom": round(resolution(fsc, half_map.box, half_map.pixel_size_angstrom), 3),
         "working_box": len(density),
