@@ -22,6 +22,7 @@ Array = npt.NDArray[np.float64]
 LARGEST_BOX = 96
 _SMALLEST_BOX = 32
 _TOUCHING_ANGSTROM = 3.5
+_NEIGHBOURS = 4  # copies that are kept apart from each other
 _NEIGHBOURS_WITHIN_ANGSTROM = 10.0
 _BOND_ANGSTROM = 1.5
 
@@ -56,17 +57,31 @@ def from_structure(found: gemmi.Structure) -> Particle:
 
 def ring(particle: Particle, copies: int, rng: np.random.Generator) -> Particle:
     """Return ``copies`` of a particle about an axis, as near to it as they can be without meeting."""
+    return screw(particle, copies, 360.0 / copies, 0.0, rng)
+
+
+def screw(particle: Particle, copies: int, turn_degrees: float, rise: float, rng: np.random.Generator) -> Particle:
+    """Return ``copies`` of a particle about an axis, each turned, and raised by ``rise``, Å, against the last one.
+
+    They are as near to the axis as they can be without meeting.
+    """
     own = Rotation.random(random_state=rng).apply(particle.places - particle.places.mean(axis=0))
-    turns = [Rotation.from_euler("z", 360.0 * k / copies, degrees=True) for k in range(copies)]
+    turns = [Rotation.from_euler("z", turn_degrees * k, degrees=True) for k in range(copies)]
+    raised = [np.array([0.0, 0.0, rise * k]) for k in range(copies)]
     radius = np.ptp(own, axis=0).max() / (2 * np.sin(np.pi / copies)) + 5.0
     step = radius / 2
     for _ in range(9):
         moved = own + np.array([radius, 0.0, 0.0])
-        gap = cKDTree(moved).query(turns[1].apply(moved), distance_upper_bound=_TOUCHING_ANGSTROM)[0].min()
-        radius += step if np.isfinite(gap) else -step
+        tree = cKDTree(moved)
+        gaps = [
+            tree.query(turn.apply(moved) + up, distance_upper_bound=_TOUCHING_ANGSTROM)[0].min()
+            for turn, up in zip(turns[1:_NEIGHBOURS], raised[1:_NEIGHBOURS], strict=True)
+        ]
+        radius += step if np.isfinite(min(gaps)) else -step
         step /= 2
     moved = own + np.array([radius + 0.5, 0.0, 0.0])
-    return Particle(particle.elements * copies, np.concatenate([turn.apply(moved) for turn in turns]))
+    placed = [turn.apply(moved) + up for turn, up in zip(turns, raised, strict=True)]
+    return Particle(particle.elements * copies, np.concatenate(placed))
 
 
 def with_ligands(particle: Particle, count: int, rng: np.random.Generator) -> Particle:

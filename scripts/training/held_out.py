@@ -1,0 +1,38 @@
+"""What denoisers are measured on: structures of several classes, none of which was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from training.particles import Particle, from_structure, screw
+from training.pdb_entries import fetched
+from training.sources import HELD_OUT, VALIDATION, Packages
+
+_FROM_PACKAGES = {"nucleic acid": ("7PBL", "6ZU5"), "assembly": ("4V8R", "6Z6U")}
+_FILAMENT, _COPIES, _TWIST_DEGREES, _RISE_ANGSTROM = "1ATN", 7, -166.7, 27.5  # actin's
+_ACTIN_CHAIN = "A"
+
+
+def held_out(packages: Packages, folder: Path) -> Iterator[tuple[str, str, Particle]]:
+    """Yield the id of each structure, its class, and its atoms; ``folder`` holds the PDB entries."""
+    for entry in VALIDATION:
+        yield entry, "soluble", from_structure(packages.structure(entry))
+    for kind, entries in HELD_OUT.items():
+        for entry in entries:
+            yield entry, kind, from_structure(fetched(entry, folder))
+    for kind, entries in _FROM_PACKAGES.items():
+        for entry in entries:
+            yield entry, kind, from_structure(packages.structure(entry))
+    yield "actin", "filament", _filament(packages)
+
+
+def _filament(packages: Packages) -> Particle:
+    """Return some turns of a screw of actin, whose monomers are packed as near to the axis as they go."""
+    found = packages.structure(_FILAMENT)
+    for chain in [chain.name for chain in found[0] if chain.name != _ACTIN_CHAIN]:
+        found[0].remove_chain(chain)
+    rng = np.random.default_rng(1)
+    return screw(from_structure(found), _COPIES, _TWIST_DEGREES, _RISE_ANGSTROM, rng)
