@@ -139,9 +139,7 @@ class Samples:
         level = np.exp(rng.uniform(*np.log(_PURE_NOISE)))
         return signal + np.float32(level) * rng.standard_normal(truth.shape, dtype=np.float32), label
 
-    def _of_any_look(
-        self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float
-    ) -> tuple[Array, Array]:
+    def _of_any_look(self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float) -> tuple[Array, Array]:
         """Return a map that has been filtered, blurred, sharpened, masked and so on, and its label."""
         gains, b = self._gains(voxel)
         signal, label = self._mixed(truth, spectrum, gains, voxel)

@@ -37,7 +37,7 @@ class Turn:
 
 
 def turns() -> list[Turn]:
-    """Return the 24, the one that changes nothing first; the first four are a group, and so are the first twelve."""
+    """Return the 24, what changes nothing first; the first four are a group, and so are the first twelve."""
     axes = range(3)
     subsets = [tuple(axis for axis in axes if kept[axis]) for kept in product((False, True), repeat=3)]
     all_of_them = [Turn(order, flipped) for order in permutations(axes) for flipped in subsets]

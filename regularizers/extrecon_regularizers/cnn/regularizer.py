@@ -53,7 +53,7 @@ class CnnSettings:
     weights: str = setting("", "A safetensors file of one's own; empty for the weights that are shipped.")
     directions: int = setting(
         1,
-        "In how many directions the map is shown to the network, whose answers are averaged; the time grows with it.",
+        "In how many directions the network is shown the map; its answers are averaged. The time grows with it.",
         minimum=1,
         maximum=24,
     )
