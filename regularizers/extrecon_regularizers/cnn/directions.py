@@ -22,13 +22,14 @@ class Turn:
         """Return (..., m, m, m) volumes, turned."""
         lead = volumes.ndim - 3
         moved = volumes.transpose(*range(lead), *(lead + axis for axis in self.order))
-        return np.flip(moved, [lead + axis for axis in self.reversed_axes])
+        turned: Array = np.flip(moved, tuple(lead + axis for axis in self.reversed_axes))
+        return turned
 
     def undone(self, volumes: Array) -> Array:
         """Return what `applied` was given."""
         lead = volumes.ndim - 3
-        moved = np.flip(volumes, [lead + axis for axis in self.reversed_axes])
-        return moved.transpose(*range(lead), *(lead + axis for axis in np.argsort(self.order)))
+        moved: Array = np.flip(volumes, tuple(lead + axis for axis in self.reversed_axes))
+        return moved.transpose(*range(lead), *(lead + int(axis) for axis in np.argsort(self.order)))
 
     def is_proper(self) -> bool:
         """Tell whether handedness stays."""
