@@ -129,11 +129,11 @@ def laid_out(elements: list[str], bfactors: Array, places: Array) -> gemmi.Struc
 def turned_map(particle: Particle, bfactors: Array, rng: np.random.Generator) -> tuple[Array, float]:
     """Return the map of the particle in a random direction, (n, n, n) z, y, x, and its pixel size, Å.
 
-    The pixel size is drawn: in 50 of 100 cases from 2 to 3.5 Å, in 38 from 0.9 to 2, in 12 from 3.5 to 4.2; it is
+    The pixel size is drawn: in 50 of 100 cases from 2 to 3.5 Å, in 38 from 0.9 to 2, in 12 from 3.5 to 6; it is
     raised where the box would exceed 96 voxels. The particle lies off the box's middle by up to two voxels.
     """
     places = Rotation.random(random_state=rng).apply(particle.places)
-    low, high = [(2.0, 3.5), (0.9, 2.0), (3.5, 4.2)][rng.choice(3, p=[0.5, 0.38, 0.12])]
+    low, high = [(2.0, 3.5), (0.9, 2.0), (3.5, 6.0)][rng.choice(3, p=[0.5, 0.38, 0.12])]
     return laid_map(particle.elements, places, bfactors, rng.uniform(low, high), LARGEST_BOX, rng)
 
 
