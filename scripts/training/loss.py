@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from extrecon_regularizers.cnn.network import ERROR_FLOOR
+from extrecon_regularizers.cnn.reach import REACH
 
-_WITHIN_REACH = 1.4  # shells up to so many times the resolution's count
 _LARGEST_LOG_ERROR = 4.0  # an error far beyond any density; its exponential would overflow otherwise
 
 
@@ -33,7 +33,7 @@ class Loss:
         error = density - truth
         squared = error.square().mean(dim=(1, 2, 3)) / (truth.square().mean(dim=(1, 2, 3)) + 0.01)
         correlation = self._shell_correlation(density, truth)
-        reach = _WITHIN_REACH * density.shape[-1] / voxels_per_resolution
+        reach = REACH * density.shape[-1] / voxels_per_resolution
         counted = (torch.arange(self._shells)[None] <= reach[:, None]).float()
         counted[:, :2] = 0
         shells = ((1 - correlation) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)

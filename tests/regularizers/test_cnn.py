@@ -27,6 +27,7 @@ from extrecon_regularizers.cnn import weights
 from extrecon_regularizers.cnn.apply import OVERLAP, apply_in_turns, apply_network, tile_weight, tiles
 from extrecon_regularizers.cnn.directions import turns
 from extrecon_regularizers.cnn.network import Denoiser, count_weights, to_channels, to_voxels
+from extrecon_regularizers.cnn.reach import held_to_reach
 from extrecon_regularizers.cnn.regularizer import Cnn, CnnSettings, share_of_signal
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import (
@@ -233,6 +234,33 @@ def test_in_all_directions_of_a_group_a_turned_map_gives_the_turned_result(case:
 def test_more_directions_are_no_worse(case: Case) -> None:
     alone, four = (case.mean_correlation(case.regularized(case.half, {"directions": n})) for n in (1, 4))
     assert four > alone - 0.001
+
+
+# --- reach
+
+
+def test_beyond_the_networks_reach_the_half_map_stands(case: Case) -> None:
+    shells, rng = case.shells, np.random.default_rng(5)
+    ours, theirs = (rng.standard_normal(case.half.shape).astype(np.float32) for _ in range(2))
+    last = 12
+    held, is_held = held_to_reach(ours, theirs, last, cpu(1))
+    mixed = shells.spectrum(held)
+    first, second = (fourier_shell_correlation(mixed, shells.spectrum(each), shells) for each in (ours, theirs))
+    assert is_held
+    assert first[1 : last + 1].min() > 1 - 1e-6
+    assert second[last + 2 :].min() > 1 - 1e-6
+    whole, is_held = held_to_reach(ours, theirs, shells.count - 2, cpu(1))
+    assert not is_held
+    assert whole is ours
+
+
+def test_signal_beyond_the_reach_is_not_lost(case: Case) -> None:
+    fsc = np.where(np.arange(case.fsc.size) < 8, case.fsc, 0.12)  # crosses 1/7 early, and stays above chance
+    context = Context(CnnSettings(), half_map_fsc=fsc, compute=cpu(1))
+    found, _ = treated(Cnn(), HalfMap(case.half, case.pixel_size), context)
+    beyond = slice(int(1.4 * 9) + 3, case.shells.count - 1)
+    ours, plain = case.correlation(np.asarray(found.density))[beyond], case.correlation(case.half)[beyond]
+    assert ours == pytest.approx(plain, abs=1e-3)
 
 
 # --- shifts

@@ -20,6 +20,7 @@ from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon.settings import setting
 from extrecon_regularizers.cnn import weights
+from extrecon_regularizers.cnn.reach import REACH, held_to_reach
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE, Curve, resolution, signal_share, standardise
 
@@ -150,13 +151,13 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
         context.progress,
         directions=context.settings.directions,
     )
-    facts = {
-        "resolution_angstrom": round(resolution(fsc, half_map.box, half_map.pixel_size_angstrom), 3),
-        "working_box": len(density),
-    }
-    return Denoised(
-        resampled(density, half_map.box, threads), np.maximum(resampled(error, half_map.box, threads), 0.0), facts
-    )
+    finest = resolution(fsc, half_map.box, half_map.pixel_size_angstrom)
+    last = int(REACH * half_map.box * half_map.pixel_size_angstrom / finest)
+    told, is_held = held_to_reach(resampled(density, half_map.box, threads), half_map.density, last, compute)
+    facts = {"resolution_angstrom": round(finest, 3), "working_box": len(density)}
+    if is_held:
+        facts["last_shell"] = last
+    return Denoised(told, np.maximum(resampled(error, half_map.box, threads), 0.0), facts)
 
 
 def _known_fsc(half_map: HalfMap, context: Context) -> tuple[Curve, str]:
