@@ -16,6 +16,7 @@ from extrecon.fourier.masks import particle_mask, radius_px
 from extrecon.fourier.resolution import cutoff_shell
 from extrecon.fourier.shells import Shells, power
 from extrecon.maps import HalfMap
+from extrecon.maps.half_map import FloatArray
 from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon.settings import setting
@@ -42,7 +43,7 @@ class Denoised:
     facts : for the record
     """
 
-    density: npt.NDArray[np.float32]
+    density: FloatArray
     expected_error: npt.NDArray[np.float32]
     facts: dict[str, Any]
 
@@ -152,11 +153,13 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
         directions=context.settings.directions,
     )
     finest = resolution(fsc, half_map.box, half_map.pixel_size_angstrom)
-    last = int(REACH * half_map.box * half_map.pixel_size_angstrom / finest)
-    told, is_held = held_to_reach(resampled(density, half_map.box, threads), half_map.density, last, compute)
+    told: FloatArray = resampled(density, half_map.box, threads)
     facts = {"resolution_angstrom": round(finest, 3), "working_box": len(density)}
-    if is_held:
-        facts["last_shell"] = last
+    # Inside refinement the mask that flattens the solvent would carry the half-map's own noise to finer shells.
+    if not context.inside_refinement:
+        last = int(REACH * half_map.box * half_map.pixel_size_angstrom / finest)
+        told, is_held = held_to_reach(told, half_map.density, last, compute)
+        facts |= {"last_shell": last} if is_held else {}
     return Denoised(told, np.maximum(resampled(error, half_map.box, threads), 0.0), facts)
 
 

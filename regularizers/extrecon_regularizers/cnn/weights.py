@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.cnn.network import Denoiser
 
 SHIPPED = "denoiser.safetensors"
-SHIPPED_SHA256 = "af3f35bf6e1874067d9f273080988e61e7710ccc919917f834eebd41aa2d9a8b"
+SHIPPED_SHA256 = "599df15152d01bf65899282f95b204fc9150c43f6cb41889ff8e530a2a1085ac"
 CARD = "denoiser.md"
 PACKAGES = dict.fromkeys(("torch", "safetensors"), "extrecon[cnn]")
 """What a network needs beyond what extrecon does, and what to give pip."""
