@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from extrecon.errors import UsageError
-from extrecon.options.default_regularizer import AUTO, BEST, WITHOUT, named
 from extrecon.options.suggestion import did_you_mean
 
 ENVIRONMENT_PREFIX = "EXTRECON_"
@@ -94,9 +93,8 @@ class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at
 OPTIONS: tuple[Option, ...] = (
     Option(
         "regularizer",
-        AUTO,
-        "Regularizer; `extrecon regularizers` lists them. A+B: one after the other; global=A,local=B: by search. "
-        f"auto: {BEST}, or {WITHOUT} where torch is not installed.",
+        "localdeblur",
+        "Regularizer; `extrecon regularizers` lists them. A+B: one after the other; global=A,local=B: by search.",
         metavar="NAME",
     ),
     Option("apply", "local-search", "When to regularize.", choices=("local-search", "always", "never")),
@@ -198,7 +196,6 @@ def resolve(
         )
         origin, value, where = next(c for c in candidates if c[1] is not None)
         values[option.key], origins[option.key] = option.parse(value, where), origin
-    values["regularizer"] = named(str(values["regularizer"]))
     settings: dict[str, Value] = {}
     for origin, given in (
         (file_name, file_settings),

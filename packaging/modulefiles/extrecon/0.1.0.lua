@@ -12,9 +12,8 @@ local base = pathJoin("/opt/extrecon", myModuleVersion())
 help([[
 extrecon: the regularizer that runs inside RELION.
 
-RELION calls it for each reconstruction where its command has --external_reconstruct. Another regularizer than cnn,
-or localdeblur where torch is missing: export EXTRECON_REGULARIZER=NAME; `extrecon regularizers` lists them,
-`extrecon doctor` looks around.
+RELION calls it for each reconstruction where its command has --external_reconstruct. Another regularizer than
+localdeblur: export EXTRECON_REGULARIZER=NAME; `extrecon regularizers` lists them, `extrecon doctor` looks around.
 ]])
 whatis("Name: extrecon")
 whatis("Version: " .. myModuleVersion())
