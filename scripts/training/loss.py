@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from extrecon_regularizers.cnn.network import ERROR_FLOOR
+from extrecon_regularizers.cnn.network import ERROR_FLOOR, LARGEST_LOG_ERROR
 from extrecon_regularizers.cnn.reach import REACH
-
-_LARGEST_LOG_ERROR = 4.0  # an error far beyond any density; its exponential would overflow otherwise
 
 
 class Loss:
@@ -37,7 +35,7 @@ class Loss:
         counted = (torch.arange(self._shells)[None] <= reach[:, None]).float()
         counted[:, :2] = 0
         shells = ((1 - correlation) * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
-        expected = log_error.clamp(max=_LARGEST_LOG_ERROR).exp() + ERROR_FLOOR
+        expected = log_error.clamp(max=LARGEST_LOG_ERROR).exp() + ERROR_FLOOR
         confidence = error.detach().abs() / expected + expected.log()
         loss = squared.mean() + 0.5 * shells.mean() + 0.05 * confidence.mean()
         parts = {"squared": squared.mean().item(), "shells": shells.mean().item(), "conf": confidence.mean().item()}

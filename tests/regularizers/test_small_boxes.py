@@ -16,7 +16,11 @@ from tests.regularizers.treated import treated
 
 PIXEL = 3.0
 OURS = ("cnn", "fdr-mask", "identity", "localdeblur", "profile")
-TOO_SMALL = {"localdeblur": (10, "leaves no solvent"), "profile": (8, "give a smaller --set window")}
+TOO_SMALL = {
+    "cnn": (8, "times the resolution"),
+    "localdeblur": (10, "leaves no solvent"),
+    "profile": (8, "give a smaller --set window"),
+}
 """Up to which box a regularizer refuses, with these voxels, and what it says."""
 
 

@@ -15,7 +15,7 @@ import torch
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
 from extrecon_regularizers.cnn.directions import turns
-from extrecon_regularizers.cnn.network import ERROR_FLOOR
+from extrecon_regularizers.cnn.network import ERROR_FLOOR, LARGEST_LOG_ERROR
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def apply_network(
             taken = torch.from_numpy(np.ascontiguousarray(inputs[(slice(None), *cut)]))[None].to(device)
             density, log_error = network(taken.contiguous(memory_format=torch.channels_last_3d), conditions)
             sums[0][cut] += density[0].cpu().numpy() * window
-            sums[1][cut] += (log_error[0].exp() + ERROR_FLOOR).cpu().numpy() * window
+            sums[1][cut] += (log_error[0].clamp(max=LARGEST_LOG_ERROR).exp() + ERROR_FLOOR).cpu().numpy() * window
             total[cut] += window
             progress("denoise", done / len(corners))
     sums /= total

@@ -28,6 +28,7 @@ from extrecon_regularizers.cnn.standardise import LARGEST_TILE, Curve, resolutio
 _LEAST_SOLVENT = 0.05
 _OUTSIDE = 0.5
 _FEWEST_SHELLS = 3
+_FEWEST_ELEMENTS = 5.0  # resolutions that fit along the box; with fewer, maps look like none of the training
 _TRAINED_VOXELS_ANGSTROM = (0.9, 4.2)
 _WITHOUT_FSC = "estimated from the solvent"
 
@@ -142,6 +143,13 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
     from extrecon_regularizers.cnn.apply import apply_in_turns
 
     compute, threads = context.compute, context.compute.threads
+    finest = resolution(fsc, half_map.box, half_map.pixel_size_angstrom)
+    edge = half_map.box * half_map.pixel_size_angstrom
+    if edge / finest < _FEWEST_ELEMENTS - 0.01:
+        raise RegularizerError(
+            f"The box of {edge:.0f} Å is only {edge / finest:.1f} times the resolution of {finest:.1f} Å; "
+            f"the network needs {_FEWEST_ELEMENTS:.0f}."
+        )
     context.progress("standardise", 0.0)
     standard = standardise(half_map.density, fsc, half_map.pixel_size_angstrom, compute, threads)
     density, error = apply_in_turns(
@@ -152,12 +160,11 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
         context.progress,
         directions=context.settings.directions,
     )
-    finest = resolution(fsc, half_map.box, half_map.pixel_size_angstrom)
     told: FloatArray = resampled(density, half_map.box, threads)
     facts = {"resolution_angstrom": round(finest, 3), "working_box": len(density)}
     # Inside refinement the mask that flattens the solvent would carry the half-map's own noise to finer shells.
     if not context.inside_refinement:
-        last = int(REACH * half_map.box * half_map.pixel_size_angstrom / finest)
+        last = int(REACH * edge / finest)
         told, is_held = held_to_reach(told, half_map.density, last, compute)
         facts |= {"last_shell": last} if is_held else {}
     return Denoised(told, np.maximum(resampled(error, half_map.box, threads), 0.0), facts)
