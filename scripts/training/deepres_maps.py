@@ -18,9 +18,8 @@ from scipy.spatial.transform import Rotation
 from structures import scattering_map
 
 from extrecon_regularizers.cnn.resample import resampled
-from training.particles import Particle, from_structure, laid_out
-from training.pdb_entries import fetched
-from training.similarity import Aligner, sequences
+from training.particles import Particle, laid_out
+from training.protected import unlike
 from training.sources import EVALUATION, RELATIVES, VALIDATION
 
 EDGE_ANGSTROM = 64.0
@@ -43,13 +42,8 @@ RNA = "3JB9"
 
 def nucleic_entries(folder: Path, kept_away: set[str]) -> Iterator[tuple[str, Particle]]:
     """Yield protein-DNA complexes but those that hold a protein like one of ``kept_away``."""
-    aligner = Aligner()
-    for entry in NUCLEIC:
-        if entry in {*EVALUATION, *RELATIVES, *VALIDATION}:
-            continue
-        found = fetched(entry, folder)
-        if not any(aligner.is_like_any(sequence, kept_away) for sequence in sequences(found)):
-            yield entry, from_structure(found)
+    fit = [entry for entry in NUCLEIC if entry not in {*EVALUATION, *RELATIVES, *VALIDATION}]
+    yield from ((entry, particle) for entry, particle in unlike(fit, folder, kept_away) if particle is not None)
 
 
 def only_nucleic(found: gemmi.Structure) -> Particle:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.particles import Particle, from_structure, screw
+from training.half_maps import Simulated, simulate_half_map
+from training.particles import Particle, b_factors, from_structure, laid_map, screw
 from training.pdb_entries import fetched
 from training.sources import HELD_OUT, VALIDATION, Packages
 
@@ -27,6 +28,21 @@ def held_out(packages: Packages, folder: Path) -> Iterator[tuple[str, str, Parti
         for entry in entries:
             yield entry, kind, from_structure(packages.structure(entry))
     yield "actin", "filament", _filament(packages)
+
+
+def half_map_of(
+    particle: Particle,
+    pixel_size: float,
+    largest_box: int,
+    rng: np.random.Generator,
+    finest: float | None = None,
+    *,
+    under_mask: bool = False,
+) -> Simulated:
+    """Return a half-map of atoms as they lie, see `laid_map` and `simulate_half_map`."""
+    factors = b_factors(particle.places, rng)
+    density, laid = laid_map(particle.elements, particle.places, factors, pixel_size, largest_box, rng)
+    return simulate_half_map(density.astype(np.float32), laid, rng, finest, under_mask=under_mask)
 
 
 def _filament(packages: Packages) -> Particle:

@@ -71,6 +71,8 @@ HELD_OUT = {  # measured as well, by class; beside `VALIDATION`, which are solub
     "nucleic acid": ("1XNR", "1GID", "1QNE", "2OAA", "4KTQ"),
 }
 
+HELD_OUT_ENTRIES = tuple(entry for entries in HELD_OUT.values() for entry in entries)
+
 CHECKSUMS = {  # sha256
     "biopython-1.88.tar.gz": "9aaa31c0bda4d059f7b2ee00bfdb5cbb73ade3057aa4b737a7cc0187091d071a",
     "mdanalysistests-2.11.0.tar.gz": "5edeb5b01805da728b202103aa8d2b5974a37f1005ab1fe0150ed7d59702d2ea",

@@ -36,12 +36,15 @@ def apply_in_turns(
     directions: int,
 ) -> tuple[Array, Array]:
     """Return the mean of what `apply_network` tells of the map in so many directions, 1 to 24."""
+    if directions == 1:
+        return apply_network(network, inputs, condition, compute, progress)
     sums = np.zeros((2, *inputs.shape[1:]), dtype=np.float32)
     for done, turn in enumerate(turns()[:directions]):
         part = partial(_part_of, progress, done, directions)
         turned = np.ascontiguousarray(turn.applied(inputs))
-        told = apply_network(network, turned, condition, compute, part)
-        sums += turn.undone(np.stack(told))
+        density, error = apply_network(network, turned, condition, compute, part)
+        sums[0] += turn.undone(density)
+        sums[1] += turn.undone(error)
     sums /= directions
     return sums[0], sums[1]
 
