@@ -17,17 +17,17 @@ from extrecon.regularizer import load
 from extrecon.system.packages import is_installed, missing, require
 from tests.jobs import PIXEL_SIZE, noisy_blobs, write_job
 
-OPTIONAL = ("healpix", "safetensors", "submitit", "torch", "torch_ctf", "torch_fourier_slice")
-CNN = "'cnn' needs torch and safetensors, which are not installed here: pip install 'extrecon[cnn]'"
-HIDER = f'''
+OPTIONAL = ("healpix", "submitit", "torch", "torch_ctf", "torch_fourier_slice")
+CNN = "'cnn' needs onnxruntime, which is not installed here: pip install 'onnxruntime'"
+HIDER = '''
 import os, sys
 class Hider:
     """Takes care that these packages cannot be found, and notes down each that is looked for."""
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {OPTIONAL}:
+        if name.partition(".")[0] in os.environ["HIDDEN"].split():
             with open(os.environ["LOOKED_FOR"], "a") as file:
                 print(name, file=file)
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Hider())
 '''
 # Runs the program once for each list of words in a JSON file, in one process: the imports take the time.
@@ -57,9 +57,17 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "sitecustomize.py").write_text(HIDER)
     monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.setenv("LOOKED_FOR", str(looked_for))
+    monkeypatch.setenv("HIDDEN", " ".join(OPTIONAL))
     monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.delenv("RELION_EXTERNAL_RECONSTRUCT_EXECUTABLE", raising=False)
     return looked_for
+
+
+@pytest.fixture
+def broken(bare: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hide ONNX Runtime as well, as if an installation had lost it."""
+    monkeypatch.setenv("HIDDEN", " ".join([*OPTIONAL, "onnxruntime"]))
+    return bare
 
 
 def answers(folder: Path, *commands: Words) -> list[tuple[int, str]]:
@@ -83,7 +91,7 @@ def maps(folder: Path) -> list[str]:
     return names
 
 
-def test_reconstructing_and_most_regularizers_need_no_torch(bare: Path, tmp_path: Path) -> None:
+def test_reconstructing_and_regularizing_need_no_torch(bare: Path, tmp_path: Path) -> None:
     halves, files = maps(tmp_path), write_job(tmp_path, density=noisy_blobs())
     on_the_cpu = ["--device", "cpu"]
     commands = [
@@ -93,26 +101,28 @@ def test_reconstructing_and_most_regularizers_need_no_torch(bare: Path, tmp_path
         ["validate", *halves, "-o", "scores"],
         ["watch", "--once", "."],
     ]
-    with_mask = ["--mask", "mask.mrc", "--set", "blend=half", "--no-check-sharpening", *on_the_cpu]
     commands += [
-        ["regularize", halves[0], "--regularizer", name, "-o", name, *with_mask]
-        for name in ("identity", "fdr-mask", "profile")
+        ["regularize", halves[0], "--regularizer", name, "-o", name, "--mask", "mask.mrc", *on_the_cpu]
+        for name in ("identity", "fdr-mask", "profile", "cnn")
     ]
+    deepres = ["--method", "deepres", "--mask", "mask.mrc", "-o", "deepres"]
+    commands.append(["local-resolution", *halves, *deepres, *on_the_cpu])
     for words, answer in zip(commands, answers(tmp_path, *commands), strict=True):
         assert answer[0] == 0, (words, answer)
-    assert hook(tmp_path, "--regularizer", "localdeblur", *on_the_cpu, files.star.name).returncode == 0
+    cnn = ["--regularizer", "cnn", "--amplitudes", "half-map"]
+    assert hook(tmp_path, *cnn, *on_the_cpu, files.star.name).returncode == 0
     assert json.loads(files.record.read_text())["outcome"] == "regularized"
     assert bare.read_text() == ""
 
 
-def test_who_needs_torch_says_what_to_type(bare: Path, tmp_path: Path) -> None:
+def test_who_lacks_a_package_says_what_to_type(broken: Path, tmp_path: Path) -> None:
     halves, files = maps(tmp_path), write_job(tmp_path)
     simulate = "healpix, torch, torch_ctf and torch_fourier_slice, which are not installed here"
     compare = ["compare", "-o", "out", "--arm", "plain"]
     relion = ["--", "relion_refine_mpi", "--o", "run", "--external_reconstruct"]
     refused = [
         (["regularize", *halves, "--regularizer", "cnn", "-o", "out"], 4, CNN),
-        (["local-resolution", *halves, "--mask", "m.mrc", "--method", "deepres", "-o", "out"], 4, "[cnn]'."),
+        (["local-resolution", *halves, "--mask", "m.mrc", "--method", "deepres", "-o", "out"], 4, "'onnxruntime'."),
         (["simulate", "x.pdb", "-o", "out"], 11, f"`extrecon simulate` needs {simulate}: pip install"),
         (["reconstruct", files.star.name, "-o", "x.mrc", "--device", "cuda"], 7, "[gpu]'; or use --device cpu."),
         (["run", "--regularizer", "cnn", *relion], 4, CNN),
@@ -126,20 +136,21 @@ def test_who_needs_torch_says_what_to_type(bare: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_missing_is_listed_and_nothing_is_broken(bare: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_listed(broken: Path, tmp_path: Path) -> None:
     unchecked = ["regularize", maps(tmp_path)[0], "--regularizer", "identity", "-o", "out"]
     answered = answers(tmp_path, ["regularizers"], ["regularizers", "cnn"], ["doctor"], unchecked)
-    assert [code for code, _ in answered] == [0, 0, 0, 0]
+    assert [code for code, _ in answered] == [0, 0, 1, 0]
     listed, one, doctor, _ = answered
     assert "Denoises with a 3D U-Net" in listed[1]
     for _, told in (listed, one):
         assert CNN in told
     assert "A safetensors file of one's own" in one[1]
     assert "│ torch │ not installed │" in doctor[1]
+    assert "│ onnxruntime │ not installed │" in doctor[1]
     assert f"│ regularizer cnn │ {CNN.replace(': pip', ' │ pip')}" in doctor[1]
 
 
-def test_the_hook_gives_the_plain_map_and_says_why(bare: Path, tmp_path: Path) -> None:
+def test_the_hook_gives_the_plain_map_and_says_why(broken: Path, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     ran = hook(tmp_path, "--regularizer", "cnn", files.star.name)
     assert ran.returncode == 0
@@ -155,7 +166,7 @@ def test_the_hook_gives_the_plain_map_and_says_why(bare: Path, tmp_path: Path) -
     assert json.loads(files.record.read_text())["outcome"] == "plain"
 
 
-def test_the_hook_gives_no_map_if_it_is_to_fail(bare: Path, tmp_path: Path) -> None:
+def test_the_hook_gives_no_map_if_it_is_to_fail(broken: Path, tmp_path: Path) -> None:
     files = write_job(tmp_path)
     ran = hook(tmp_path, "--regularizer", "cnn", "--on-error", "fail", files.star.name)
     assert (ran.returncode, CNN in ran.stdout + ran.stderr) == (4, True)
@@ -171,12 +182,13 @@ def test_a_gpu_without_torch_is_a_warning_to_relion(bare: Path, tmp_path: Path) 
 
 
 @pytest.fixture
-def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have this very process find no torch."""
-    monkeypatch.setattr("extrecon.system.packages.is_installed", lambda package: package not in OPTIONAL)
+def lacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have this very process find neither torch nor ONNX Runtime."""
+    absent = {*OPTIONAL, "onnxruntime"}
+    monkeypatch.setattr("extrecon.system.packages.is_installed", lambda package: package not in absent)
 
 
-@pytest.mark.usefixtures("no_torch")
+@pytest.mark.usefixtures("lacking")
 def test_a_plugin_that_lacks_a_package_is_described_but_not_put_to_work() -> None:
     with pytest.raises(RegularizerError) as raised:
         load("cnn")
@@ -184,14 +196,14 @@ def test_a_plugin_that_lacks_a_package_is_described_but_not_put_to_work() -> Non
     assert load("cnn", to_work=False).summary.startswith("Denoises")
 
 
-@pytest.mark.usefixtures("no_torch")
+@pytest.mark.usefixtures("lacking")
 def test_an_arm_that_could_not_work_is_refused_before_anything_is_refined() -> None:
-    with pytest.raises(RegularizerError, match="'cnn' needs torch and safetensors"):
+    with pytest.raises(RegularizerError, match="'cnn' needs onnxruntime"):
         read_arm("cnn")
     assert read_arm("localdeblur").name == "localdeblur"
 
 
-@pytest.mark.usefixtures("no_torch")
+@pytest.mark.usefixtures("lacking")
 def test_a_device_without_torch_is_not_there() -> None:
     with pytest.raises(DeviceMissingError, match="pip install 'extrecon"):
         compute_for("cuda:1")

@@ -37,9 +37,7 @@ def test_conda_wants_what_pip_wants() -> None:
 
 
 def test_conda_constrains_what_the_extras_want() -> None:
-    extras = {
-        line for name in ("cnn", "gpu", "simulate", "cluster") for line in PROJECT["optional-dependencies"][name]
-    }
+    extras = {line for name in ("gpu", "simulate", "cluster") for line in PROJECT["optional-dependencies"][name]}
     wanted = {as_conda_says(line) for line in extras if line.split(">=")[0] not in NOT_FROM_CONDA}
     assert conda_section("run_constraints") == wanted
 

@@ -22,7 +22,7 @@ from extrecon.fourier.compute import cpu
 from extrecon.fourier.masks import soft_sphere
 from extrecon.fourier.resolution import ONE_SEVENTH, first_shell_under
 from extrecon.fourier.shells import Shells, fourier_shell_correlation
-from extrecon_regularizers.cnn.weights import folder
+from extrecon_regularizers.networks.weights import folder
 
 TRAINED_ON = json.loads((folder() / "denoiser_training_set.json").read_text())
 

@@ -6,7 +6,6 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -17,7 +16,7 @@ import psutil
 import typer
 
 from extrecon import __version__
-from extrecon.cli import disk
+from extrecon.cli import disk, libraries
 from extrecon.cli.console import JsonOption, busy, console, print_json
 from extrecon.cli.finding import Finding, guarded, show
 from extrecon.errors import DaemonError, ExtreconError, UsageError
@@ -33,7 +32,6 @@ _FORK_VARIABLES = ("RDMAV_FORK_SAFE", "IBV_FORK_SAFE")
 _WARNS_OF_FORKS = "OMPI_MCA_mpi_warn_on_fork"
 _EXAMPLE_BOX, _EXAMPLE_PADDING = 512, 2.0
 _FILES_AN_ITERATION = 6  # three accumulators a half
-_IMPORT_SECONDS = 120.0
 _ITERATIONS = 30  # of a usual refinement
 
 
@@ -70,7 +68,8 @@ def examine(folder: Path | None = None) -> Iterator[Finding]:
     """
     yield from guarded("Python", _python)
     yield from guarded("folder", _working_directory)
-    yield from guarded("torch", _torch)
+    yield from guarded("torch", libraries.torch)
+    yield from guarded("onnxruntime", libraries.onnxruntime)
     yield from guarded("device", _device)
     yield from guarded("RELION", _relion)
     yield from guarded("MPI", _mpi)
@@ -102,33 +101,6 @@ def _working_directory() -> Iterator[Finding]:
     else:
         writable = os.access(here, os.W_OK | os.X_OK)
         yield Finding("folder", "good" if writable else "note", str(here), "" if writable else "is not writable")
-
-
-def _torch() -> Finding:
-    """Import torch in another process first: one that was built for another CPU ends whoever imports it."""
-    if not is_installed("torch"):
-        return Finding(
-            "torch", "note", "not installed", "cnn, deepres, simulate and GPUs need it; all else does not"
-        )
-    program = "import torch; print(torch.__version__)"
-    try:
-        tried = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_IMPORT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        told = f"its import takes more than {_IMPORT_SECONDS:.0f} s"
-    else:
-        if tried.returncode == 0:
-            return Finding("torch", "good", tried.stdout.strip().rpartition("\n")[2])
-        lines = [line for line in tried.stderr.splitlines() if line.strip()]
-        told = lines[-1] if lines else f"its import ends Python with code {tried.returncode}"
-    sys.modules["torch"] = None  # type: ignore[assignment]  # what needs it says so, and does not die of it
-    return Finding("torch", "note", f"cannot be imported: {told}", "GPU work and cnn need it: pip install torch")
 
 
 def _device() -> Finding:

@@ -12,6 +12,7 @@ from rich.text import Text
 from extrecon import __version__
 from extrecon.cli.console import console
 
+State = Literal["good", "note", "bad"]
 _COLOURS = {"good": "green", "note": "yellow", "bad": "red"}
 
 
@@ -28,7 +29,7 @@ class Finding:
     """
 
     what: str
-    state: Literal["good", "note", "bad"]
+    state: State
     found: str
     advice: str = ""
 

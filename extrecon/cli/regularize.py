@@ -105,7 +105,7 @@ def command(
         bool,
         typer.Option(
             "--check-sharpening/--no-check-sharpening",
-            help="Warn if the result looks finer than the input's signal allows; needs torch.",
+            help="Warn if the result looks finer than the input's signal allows.",
         ),
     ] = True,
 ) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from extrecon_regularizers.deepres.network import COARSEST_VOXELS, FINEST_VOXELS
+from extrecon_regularizers.deepres.units import COARSEST_VOXELS, FINEST_VOXELS
 from extrecon_regularizers.deepres.windows import Inputs, look_at
 
 Array = npt.NDArray[np.float32]

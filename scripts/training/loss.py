@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from extrecon_regularizers.cnn.network import ERROR_FLOOR, LARGEST_LOG_ERROR
+from extrecon_regularizers.cnn.apply import ERROR_FLOOR, LARGEST_LOG_ERROR
 from extrecon_regularizers.cnn.reach import REACH
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from extrecon.cli import disk, doctor, memory
+from extrecon.cli import disk, doctor, libraries, memory
 from extrecon.cli.finding import Finding
 from tests.cli.test_commands import PROGRAM, extrecon
 from tests.daemon.conftest import Daemon, daemon  # noqa: F401  a fixture
@@ -54,15 +54,26 @@ def test_a_broken_package_stops_only_the_commands_that_need_it(
     assert "Traceback" not in told
 
 
-@pytest.mark.parametrize("how", ["raise ImportError('libtorch: not found')", "import os; os.abort()"])
-def test_without_torch_the_regularizer_that_needs_it_is_one_red_line(tmp_path: Path, how: str) -> None:
-    (tmp_path / "torch.py").write_text(how)
+BROKEN = pytest.mark.parametrize("how", ["raise ImportError('lib: not found')", "import os; os.abort()"])
+
+
+@BROKEN
+def test_without_onnx_runtime_it_and_the_regularizer_that_needs_it_are_red_lines(tmp_path: Path, how: str) -> None:
+    (tmp_path / "onnxruntime.py").write_text(how)
     told = ended(tmp_path, 1, PYTHONPATH=str(tmp_path))
-    red = [line for line in told.split("│ │") if "regularizer cnn" in line]
+    red = [line for line in told.split("│ │") if "regularizer cnn │" in line]
     assert len(red) == 1
     assert "reinstall" in red[0]
-    assert "libtorch: not found" in told or "ends Python with code -6" in told
+    assert "lib: not found" in told or "ends Python with code -6" in told
     assert "regularizer localdeblur │ version" in told
+
+
+@BROKEN
+def test_a_torch_that_cannot_be_imported_is_a_note(tmp_path: Path, how: str) -> None:
+    (tmp_path / "torch.py").write_text(how)
+    told = ended(tmp_path, 0, PYTHONPATH=str(tmp_path))
+    assert "lib: not found" in told or "ends Python with code -6" in told
+    assert "regularizer cnn │ version" in told
 
 
 def test_whatever_a_check_raises_becomes_a_red_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +87,6 @@ def test_whatever_a_check_raises_becomes_a_red_line(monkeypatch: pytest.MonkeyPa
     checks: tuple[str, ...] = (
         "_python",
         "_working_directory",
-        "_torch",
         "_device",
         "_relion",
         "_mpi",
@@ -86,9 +96,11 @@ def test_whatever_a_check_raises_becomes_a_red_line(monkeypatch: pytest.MonkeyPa
     checks += ("_options", "_space", "_daemon", "_runtime_folder", "_other_daemons", "_pictures")
     for name in checks:
         monkeypatch.setattr(doctor, name, broken)
+    for name in ("torch", "onnxruntime"):
+        monkeypatch.setattr(libraries, name, broken)
     monkeypatch.setattr(doctor, "_plugins", half_broken)
     *found, first, last = doctor.examine()
-    assert [(f.state, f.found) for f in found] == [("bad", "RecursionError: deep [/trouble]")] * len(checks)
+    assert [(f.state, f.found) for f in found] == [("bad", "RecursionError: deep [/trouble]")] * (len(checks) + 2)
     assert (first.found, last.state, last.found) == ("fine", "bad", "SystemExit: 3")
 
 

@@ -23,13 +23,14 @@ from extrecon.fourier.masks import soft_sphere
 from extrecon.maps import HalfMap
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, available
 from extrecon.settings import Setting, read_settings
-from extrecon_regularizers.cnn.weights import folder
 from extrecon_regularizers.deepres.apply import apply_network
 from extrecon_regularizers.deepres.method import DeepRes
-from extrecon_regularizers.deepres.network import ResolutionNetwork, count_weights, from_unit, to_unit
+from extrecon_regularizers.deepres.network import ResolutionNetwork, count_weights
+from extrecon_regularizers.deepres.units import from_unit, to_unit
 from extrecon_regularizers.deepres.weights import load
 from extrecon_regularizers.deepres.windows import Inputs, look_at
 from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
+from extrecon_regularizers.networks.weights import folder
 from tests.molecules import helix_bundle, spectrum_of
 
 Volume = npt.NDArray[np.float32]
@@ -123,7 +124,7 @@ def test_the_error_is_told_beside_it(map_5: Volume) -> None:
     error = answer.maps["local_resolution_error"][INSIDE]
     assert np.all(error > 0.0)
     assert answer.facts["median_error_angstrom"] == pytest.approx(float(np.median(error)), abs=1e-3)
-    assert answer.facts["weights_sha256"] == load().sha256
+    assert answer.facts["weights_sha256"] == load().network.weights.sha256
 
 
 def test_a_missing_mask_is_refused(map_5: Volume) -> None:
@@ -203,7 +204,7 @@ def test_localdeblur_can_be_guided_by_it(map_5: Volume) -> None:
     context = Context(settings, mask=MASK, compute=cpu(1))
     done = LocalDeblur().regularize(HalfMap(map_5 + noise, 1.0), context)
     assert done.facts["local_resolution"] == "deepres"
-    assert done.facts["deepres"]["weights_sha256"] == load().sha256
+    assert done.facts["deepres"]["weights_sha256"] == load().network.weights.sha256
     assert np.isfinite(done.density).all()
     with pytest.raises(RegularizerError, match="outside refinement"):
         LocalDeblur().regularize(HalfMap(map_5, 1.0), replace(context, inside_refinement=True))

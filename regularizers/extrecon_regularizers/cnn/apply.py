@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
 from extrecon_regularizers.cnn.directions import turns
-from extrecon_regularizers.cnn.network import ERROR_FLOOR, LARGEST_LOG_ERROR
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE
-
-if TYPE_CHECKING:
-    from extrecon_regularizers.cnn.network import Denoiser
+from extrecon_regularizers.networks.engine import Network, running
 
 Array = npt.NDArray[np.float32]
 
 OVERLAP = 32
 
+ERROR_FLOOR = 0.02
+"""Added to the error that the network states, so that it need not learn how sure the empty solvent is."""
+
+LARGEST_LOG_ERROR = 4.0
+"""Errors beyond its exponential are far beyond any density, and the exponential would overflow."""
+
 
 def apply_in_turns(
-    network: Denoiser,
+    network: Network,
     inputs: Array,
     condition: Array,
     compute: Compute,
@@ -54,7 +53,7 @@ def _part_of(progress: Progress, done: int, of: int, what: str, share: float) ->
 
 
 def apply_network(
-    network: Denoiser,
+    network: Network,
     inputs: Array,
     condition: Array,
     compute: Compute,
@@ -73,21 +72,19 @@ def apply_network(
     progress : called after each tile
     largest_tile : up to this edge, a multiple of 8, the map is taken whole, and as few tiles as possible beyond it
     """
-    device, box = compute.device, inputs.shape[-1]
+    box = inputs.shape[-1]
     edge, starts = tiles(box, largest_tile)
     window = tile_weight(edge) if len(starts) > 1 else np.ones((edge,) * 3, dtype=np.float32)
     sums = np.zeros((2, box, box, box), dtype=np.float32)
     total = np.zeros((box, box, box), dtype=np.float32)
-    conditions = torch.from_numpy(condition)[None].to(device)
     corners = list(product(starts, repeat=3))
-    with torch.inference_mode(), torch_threads(compute):
-        network = network.to(device)
+    with running(network, compute) as run:
         for done, corner in enumerate(corners, 1):
             cut = tuple(slice(start, start + edge) for start in corner)
-            taken = torch.from_numpy(np.ascontiguousarray(inputs[(slice(None), *cut)]))[None].to(device)
-            density, log_error = network(taken.contiguous(memory_format=torch.channels_last_3d), conditions)
-            sums[0][cut] += density[0].cpu().numpy() * window
-            sums[1][cut] += (log_error[0].clamp(max=LARGEST_LOG_ERROR).exp() + ERROR_FLOOR).cpu().numpy() * window
+            density, log_error = run(inputs[(None, slice(None), *cut)], condition[None])
+            error = np.exp(np.minimum(log_error[0], LARGEST_LOG_ERROR)) + ERROR_FLOOR
+            sums[0][cut] += density[0] * window
+            sums[1][cut] += error * window
             total[cut] += window
             progress("denoise", done / len(corners))
     sums /= total
@@ -111,14 +108,3 @@ def tile_weight(tile: int) -> Array:
     along = np.sin(0.5 * np.pi * np.clip(inwards / (OVERLAP / 2), 0, 1)) ** 2 + 1e-3
     weight: Array = (along[:, None, None] * along[:, None] * along).astype(np.float32)
     return weight
-
-
-@contextmanager
-def torch_threads(compute: Compute) -> Iterator[None]:
-    """Have torch work with as many threads as the call may use, and afterwards with as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(compute.threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -10,15 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BLOCK = 2
-COARSEST = 8
-"""Edges of the input must be multiples of this: three halvings."""
-
-ERROR_FLOOR = 0.02
-"""Added to the error that the network states, so that it need not learn how sure the empty solvent is."""
-
-LARGEST_LOG_ERROR = 4.0
-"""Errors beyond its exponential are far beyond any density, and the exponential would overflow."""
-
 INPUTS, CONDITIONS, OUTPUTS = 2, 2, 2
 WIDTHS, BLOCKS = (32, 64, 96), (2, 2, 2)
 

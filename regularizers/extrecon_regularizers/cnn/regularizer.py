@@ -24,6 +24,8 @@ from extrecon_regularizers.cnn import weights
 from extrecon_regularizers.cnn.reach import REACH, held_to_reach
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE, Curve, resolution, signal_share, standardise
+from extrecon_regularizers.networks.engine import Network
+from extrecon_regularizers.networks.weights import PACKAGES
 
 _LEAST_SOLVENT = 0.05
 _OUTSIDE = 0.5
@@ -69,29 +71,29 @@ class Cnn(Regularizer[CnnSettings]):
     version: ClassVar[str] = "1"
     summary: ClassVar[str] = "Denoises with a 3D U-Net trained on simulated half-maps of real structures"
     settings_type: ClassVar[type[Any]] = CnnSettings
-    needs_packages: ClassVar[Mapping[str, str]] = weights.PACKAGES
+    needs_packages: ClassVar[Mapping[str, str]] = PACKAGES
     treatment: ClassVar[Treatment] = Treatment(blend="all", beyond="half-map")
     treatment_inside_refinement: ClassVar[Treatment] = Treatment(
         "all", "flatten", "half-map", amplitudes="other-half"
     )
 
     def __init__(self) -> None:
-        self._loaded: dict[str, weights.Loaded] = {}
+        self._loaded: dict[str, Network] = {}
 
     def check(self, settings: CnnSettings) -> None:
-        """Refuse weights of the user's own that cannot be used; the shipped ones are not worth importing torch."""
+        """Refuse weights of the user's own that cannot be used; the shipped ones are looked at when read."""
         if settings.weights:
             weights.load(settings.weights)
 
     def prepare(self, settings: CnnSettings) -> Sequence[Path]:
-        """Import torch and load the weights, and return their file."""
-        importlib.import_module("extrecon_regularizers.cnn.apply")
-        self._loaded[settings.weights] = loaded = weights.load(settings.weights)
-        return (loaded.path,)
+        """Import what runs the network and read the weights, and return their file."""
+        importlib.import_module("onnxruntime")
+        self._loaded[settings.weights] = network = weights.load(settings.weights)
+        return (network.weights.path,)
 
     def memory_bytes(self, box: int) -> int:
-        """Return what was measured, rounded up: torch, a tile in the network, and the map."""
-        return 200_000_000 + 150 * min(box, LARGEST_TILE) ** 3 + 55 * box**3
+        """Return what was measured, rounded up: ONNX Runtime, a tile in the network, and the map."""
+        return 40_000_000 + 110 * min(box, LARGEST_TILE) ** 3 + 55 * box**3
 
     def card(self) -> str:
         """Return the shipped weights' card."""
@@ -106,9 +108,10 @@ class Cnn(Regularizer[CnnSettings]):
         """
         fsc, origin = _known_fsc(half_map, context)
         own = context.settings.weights
-        loaded = self._loaded.get(own) or weights.load(own)
-        denoised = denoise(half_map, fsc, loaded, context)
-        facts = denoised.facts | {"weights": str(loaded.path), "weights_sha256": loaded.sha256, "fsc": origin}
+        network = self._loaded.get(own) or weights.load(own)
+        denoised = denoise(half_map, fsc, network, context)
+        file = network.weights
+        facts = denoised.facts | {"weights": str(file.path), "weights_sha256": file.sha256, "fsc": origin}
         warnings = _beyond_training(half_map)
         if origin == _WITHOUT_FSC:
             warnings += _masked(half_map)
@@ -138,7 +141,7 @@ def _masked(half_map: HalfMap) -> list[str]:
     return [told] if told else []
 
 
-def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Context) -> Denoised:
+def denoise(half_map: HalfMap, fsc: Curve, network: Network, context: Context) -> Denoised:
     """Return what the network makes of a half-map with a known FSC, (n // 2 + 1,)."""
     from extrecon_regularizers.cnn.apply import apply_in_turns
 
@@ -153,7 +156,7 @@ def denoise(half_map: HalfMap, fsc: Curve, loaded: weights.Loaded, context: Cont
     context.progress("standardise", 0.0)
     standard = standardise(half_map.density, fsc, half_map.pixel_size_angstrom, compute, threads)
     density, error = apply_in_turns(
-        loaded.network,
+        network,
         standard.inputs,
         standard.condition,
         compute,

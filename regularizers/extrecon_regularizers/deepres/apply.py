@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
-from extrecon_regularizers.cnn.apply import torch_threads
-from extrecon_regularizers.deepres.network import COARSEST, from_unit
+from extrecon_regularizers.deepres.units import from_unit
 from extrecon_regularizers.deepres.windows import Inputs
+from extrecon_regularizers.networks.engine import running
 
 if TYPE_CHECKING:
     from extrecon_regularizers.deepres.weights import Loaded
 
 Array = npt.NDArray[np.float32]
+
+COARSEST = 4
+"""Edges of the input must be multiples of this: two halvings."""
 
 MARGIN = 16
 """Voxels on either side of a slab that only inform it. The network's rim reaches 32, with vanishing weight."""
@@ -46,26 +48,17 @@ def apply_network(
     progress : called after each slab
     most_voxels : in a slab
     """
-    device = torch.device(compute.device)
     depth, across = inputs.windows.shape[1], inputs.windows.shape[2] * inputs.windows.shape[3]
     step = max(COARSEST * round((most_voxels / across - 2 * MARGIN) / COARSEST), 2 * MARGIN)
     out = np.empty((2, *(edge // 2 for edge in inputs.windows.shape[1:])), dtype=np.float32)
-    condition = torch.full((1, 1), -float(np.log2(voxel_angstrom)), device=device)
-    with torch.inference_mode(), torch_threads(compute):
-        network = loaded.network.to(device)
+    condition = np.full((1, 1), -np.log2(voxel_angstrom), dtype=np.float32)
+    with running(loaded.network, compute) as run:
         for start in range(0, depth, step):
             stop = min(start + step, depth)
             first, last = max(start - MARGIN, 0), min(stop + MARGIN, depth)
-            windows = _tensor(inputs.windows[:, first:last], device)
-            told = network(windows, _tensor(inputs.bands[:, first // 2 : last // 2], device), condition)
+            windows, bands = inputs.windows[None, :, first:last], inputs.bands[None, :, first // 2 : last // 2]
+            told, log_error = run(windows, bands, condition)
             inner = slice((start - first) // 2, (stop - first) // 2)
-            voxels, error = from_unit(told[0][0, inner], told[1][0, inner], loaded.unit)
-            out[0, start // 2 : stop // 2] = voxels.cpu().numpy()
-            out[1, start // 2 : stop // 2] = error.cpu().numpy()
+            out[:, start // 2 : stop // 2] = from_unit(told[0, inner], log_error[0, inner], loaded.unit)
             progress("deepres", stop / depth)
     return out[0], out[1]
-
-
-def _tensor(part: Array, device: torch.device) -> torch.Tensor:
-    batch = torch.from_numpy(np.ascontiguousarray(part))[None].to(device)
-    return batch.contiguous(memory_format=torch.channels_last_3d)

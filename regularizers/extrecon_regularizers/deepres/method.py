@@ -16,10 +16,10 @@ from extrecon.maps.half_map import FloatArray
 from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod
 from extrecon.settings import setting
 from extrecon_regularizers.cnn.resample import resampled
-from extrecon_regularizers.cnn.weights import PACKAGES
 from extrecon_regularizers.deepres import weights
 from extrecon_regularizers.deepres.windows import Inputs, look_at
 from extrecon_regularizers.grids import check_mask, check_other_half
+from extrecon_regularizers.networks.weights import PACKAGES
 
 if TYPE_CHECKING:
     from extrecon_regularizers.deepres.weights import Loaded
@@ -92,7 +92,7 @@ class DeepRes(LocalResolutionMethod[DeepResSettings]):
         if wanted == "auto" and median < _FINE_BELOW_ANGSTROM and is_fine:
             looked = look(whole, mask, FINE_VOXEL_ANGSTROM, loaded, context)
         maps = {"local_resolution_error": looked.error_angstrom}
-        facts = {**_facts(looked, mask), "weights_sha256": loaded.sha256}
+        facts = {**_facts(looked, mask), "weights_sha256": loaded.network.weights.sha256}
         return LocalResolution(looked.resolution_angstrom, facts, maps, _warnings(looked, mask))
 
 

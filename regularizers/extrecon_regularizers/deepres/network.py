@@ -8,25 +8,13 @@ as well: so few weights would take long to learn what Fourier transforms know.
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 INPUTS, BANDS = 2, 10
 OUTPUTS = 2
-COARSEST = 4
-"""Edges of the input must be multiples of this: two halvings."""
 
 WIDTHS, BLOCKS = (16, 32, 64), (2, 2, 1)
-
-MIDDLE_VOXELS = 6.0
-"""A resolution of so many voxels has the logarithm 0 in the network's unit."""
-
-FINEST_VOXELS, COARSEST_VOXELS = 2.0, 16.0
-ERROR_FLOOR = 0.005
-"""Added to the error that the network states, as a share of the resolution."""
 
 
 class Residual(nn.Module):
@@ -91,29 +79,6 @@ class ResolutionNetwork(nn.Module):
             x = block(x, condition)
         told = self.leave(functional.relu(x))
         return told[:, 0], told[:, 1]
-
-
-def to_unit(voxels: Tensor, unit: str) -> Tensor:
-    """Return a resolution in voxels as the network tells it: near 0, and some ±1."""
-    if unit == "angstrom":
-        return (voxels - 7.0) / 3.0
-    if unit == "frequency":
-        return (1.0 / voxels - 0.2) / 0.1
-    return torch.log(voxels / MIDDLE_VOXELS) / 0.5
-
-
-def from_unit(told: Tensor, log_error: Tensor, unit: str) -> tuple[Tensor, Tensor]:
-    """Undo `to_unit`; also return the expected absolute error, both in voxels."""
-    error = log_error.exp()
-    if unit == "angstrom":
-        voxels = (7.0 + 3.0 * told).clamp(FINEST_VOXELS, COARSEST_VOXELS)
-        return voxels, 3.0 * error + ERROR_FLOOR * voxels
-    if unit == "frequency":
-        voxels = 1.0 / (0.2 + 0.1 * told).clamp(1 / COARSEST_VOXELS, 1 / FINEST_VOXELS)
-        return voxels, 0.1 * error * voxels**2 + ERROR_FLOOR * voxels
-    low, high = (math.log(edge / MIDDLE_VOXELS) for edge in (FINEST_VOXELS, COARSEST_VOXELS))
-    voxels = MIDDLE_VOXELS * torch.exp((0.5 * told).clamp(low, high))
-    return voxels, (0.5 * error + ERROR_FLOOR) * voxels
 
 
 def count_weights(network: nn.Module) -> int:
