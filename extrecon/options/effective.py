@@ -93,7 +93,7 @@ class Option(NamedTuple):  # a dataclass would cost the hook ten milliseconds at
 OPTIONS: tuple[Option, ...] = (
     Option(
         "regularizer",
-        "localdeblur",
+        "cnn",
         "Regularizer; `extrecon regularizers` lists them. A+B: one after the other; global=A,local=B: by search.",
         metavar="NAME",
     ),

@@ -13,7 +13,7 @@ help([[
 extrecon: the regularizer that runs inside RELION.
 
 RELION calls it for each reconstruction where its command has --external_reconstruct. Another regularizer than
-localdeblur: export EXTRECON_REGULARIZER=NAME; `extrecon regularizers` lists them, `extrecon doctor` looks around.
+cnn: export EXTRECON_REGULARIZER=NAME; `extrecon regularizers` lists them, `extrecon doctor` looks around.
 ]])
 whatis("Name: extrecon")
 whatis("Version: " .. myModuleVersion())
