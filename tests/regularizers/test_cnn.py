@@ -366,9 +366,9 @@ def test_confidence_is_high_on_the_particle_and_low_outside(case: Case) -> None:
 
 
 def test_voxels_unlike_those_of_the_training_are_told(case: Case) -> None:
-    known, coarse = (Cnn().regularize(HalfMap(case.half, size), case.context()) for size in (case.pixel_size, 5.4))
+    known, coarse = (Cnn().regularize(HalfMap(case.half, size), case.context()) for size in (case.pixel_size, 7.5))
     assert list(known.warnings) == []
-    assert "5.4 Å" in coarse.warnings[0]
+    assert "7.5 Å" in coarse.warnings[0]
 
 
 # --- weights

@@ -31,7 +31,7 @@ _LEAST_SOLVENT = 0.05
 _OUTSIDE = 0.5
 _FEWEST_SHELLS = 3
 _FEWEST_ELEMENTS = 5.0  # resolutions that fit along the box; with fewer, maps look like none of the training
-_TRAINED_VOXELS_ANGSTROM = (0.9, 4.2)
+_KNOWN_VOXELS_ANGSTROM = (0.9, 6.0)
 _WITHOUT_FSC = "estimated from the solvent"
 
 
@@ -112,7 +112,7 @@ class Cnn(Regularizer[CnnSettings]):
         denoised = denoise(half_map, fsc, network, context)
         file = network.weights
         facts = denoised.facts | {"weights": str(file.path), "weights_sha256": file.sha256, "fsc": origin}
-        warnings = _beyond_training(half_map)
+        warnings = _unlike_any_tried(half_map)
         if origin == _WITHOUT_FSC:
             warnings += _masked(half_map)
         return Regularized(
@@ -124,13 +124,13 @@ class Cnn(Regularizer[CnnSettings]):
         )
 
 
-def _beyond_training(half_map: HalfMap) -> list[str]:
-    """Warn of voxels of a size that the network has never seen."""
-    finest, coarsest = _TRAINED_VOXELS_ANGSTROM
+def _unlike_any_tried(half_map: HalfMap) -> list[str]:
+    """Warn of voxels of a size on which nobody has measured what the network does."""
+    finest, coarsest = _KNOWN_VOXELS_ANGSTROM
     size = half_map.pixel_size_angstrom
     if finest <= size <= coarsest:
         return []
-    return [f"the network was trained on voxels of {finest} to {coarsest} Å; these have {size:.3g} Å"]
+    return [f"the network was tried on voxels of {finest} to {coarsest} Å; these have {size:.3g} Å"]
 
 
 def _masked(half_map: HalfMap) -> list[str]:
