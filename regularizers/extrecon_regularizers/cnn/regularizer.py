@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from extrecon_regularizers.cnn.reach import REACH, held_to_reach
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE, Curve, resolution, signal_share, standardise
 from extrecon_regularizers.networks.engine import Network
+from extrecon_regularizers.networks.runtime import onnx_runtime
 from extrecon_regularizers.networks.weights import PACKAGES
 
 _LEAST_SOLVENT = 0.05
@@ -87,7 +87,7 @@ class Cnn(Regularizer[CnnSettings]):
 
     def prepare(self, settings: CnnSettings) -> Sequence[Path]:
         """Import what runs the network and read the weights, and return their file."""
-        importlib.import_module("onnxruntime")
+        onnx_runtime()
         self._loaded[settings.weights] = network = weights.load(settings.weights)
         return (network.weights.path,)
 

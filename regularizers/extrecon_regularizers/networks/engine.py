@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import Compute, cpu
+from extrecon_regularizers.networks.runtime import onnx_runtime
 from extrecon_regularizers.networks.weights import Weights
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def running(network: Network, compute: Compute) -> Iterator[Run]:
 
 
 def _on_processor(network: Network, graph: Path, threads: int) -> Run:
-    import onnxruntime
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, RuntimeException
+    onnxruntime = onnx_runtime()
+    faults = onnxruntime.capi.onnxruntime_pybind11_state
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -96,7 +97,7 @@ def _on_processor(network: Network, graph: Path, threads: int) -> Run:
     options.add_external_initializers(list(values), list(values.values()))
     try:
         session = onnxruntime.InferenceSession(graph.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except (Fail, RuntimeException) as error:
+    except (faults.Fail, faults.RuntimeException) as error:
         raise network.refused(str(error)) from error
     names = [each.name for each in session.get_inputs()]
 

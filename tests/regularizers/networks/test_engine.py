@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from safetensors.numpy import save
@@ -23,6 +23,7 @@ from extrecon_regularizers.deepres import weights as deepres
 from extrecon_regularizers.deepres.network import ResolutionNetwork
 from extrecon_regularizers.networks import engine
 from extrecon_regularizers.networks.engine import Array, Network, checked, running
+from extrecon_regularizers.networks.runtime import SILENCE, onnx_runtime
 from extrecon_regularizers.networks.weights import Weights
 
 EDGES = (32, 24, 40)
@@ -91,6 +92,7 @@ def test_torch_runs_on_the_threads_of_its_back_end() -> None:
 
 
 def test_onnx_runtime_is_told_how_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxruntime = onnx_runtime()
     made, options = [], onnxruntime.SessionOptions
 
     def recorded() -> Any:
@@ -149,6 +151,30 @@ def test_networks_without_torch_do_not_import_it() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("words", [["regularizers"], ["doctor"], None], ids=["list", "doctor", "network"])
+def test_nobody_is_told_that_a_network_has_run(words: list[str] | None, tmp_path: Path) -> None:
+    """ONNX Runtime's own reports need a thread, and leave a file under the home folder."""
+    ran_network = (
+        "import os, numpy as np\n"
+        "from extrecon_regularizers.cnn.regularizer import Cnn, CnnSettings\n"
+        "Cnn().prepare(CnnSettings())\n"
+        "assert len(os.listdir('/proc/self/task')) == 1\n"
+        "from extrecon.fourier.compute import cpu\n"
+        "from extrecon_regularizers.cnn import weights\n"
+        "from extrecon_regularizers.networks.engine import checked\n"
+        "checked(weights.load())\n"
+        "assert len(os.listdir('/proc/self/task')) == 1"
+    )
+    extrecon = str(Path(sys.executable).with_name("extrecon"))
+    command = [extrecon, *words] if words else [sys.executable, "-c", ran_network]
+    environ = {name: value for name, value in os.environ.items() if name not in (SILENCE, "CI")}
+    environ |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "OPENBLAS_NUM_THREADS": "1"}
+    environ |= {"OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert [path for path in tmp_path.rglob("*") if "icrosoft" in path.name or "onnx" in path.name] == []
 
 
 def test_the_graphs_are_those_of_the_modules() -> None:
