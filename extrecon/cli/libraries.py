@@ -38,7 +38,7 @@ def _tried(package: str, if_broken: State, advice: str) -> Finding:
             errors="replace",
             timeout=_IMPORT_SECONDS,
             check=False,
-            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},  # else ONNX Runtime tells Microsoft that it was looked at
+            env=os.environ | {"ORT_DISABLE_TELEMETRY": "1"},  # or ONNX Runtime reports it
         )
     except subprocess.TimeoutExpired:
         told = f"its import takes more than {_IMPORT_SECONDS:.0f} s"
