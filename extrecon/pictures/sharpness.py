@@ -32,7 +32,7 @@ def draw_sharpness(axes: Axes, told: Mapping[str, Any]) -> None:
         axes.stairs(heights - place, edges, baseline=-place, fill=True, alpha=0.45, color=colour)
         mark = float(each["percentile_angstrom"])
         axes.plot([mark, mark], [-place, _HEIGHT - place], color=colour, linewidth=1.6)
-    allowed = told["signal"]["percentile_angstrom"]
+    allowed = told["allowed_angstrom"]
     axes.axvline(allowed, color="C3", linewidth=1.0, label=f"the finest fifth may look like {allowed:.1f} Å")
     axes.legend(frameon=False, loc="upper right", fontsize=8)
     axes.set_yticks([-place for place in range(len(rows))], [name for name, *_ in rows])

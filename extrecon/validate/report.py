@@ -97,7 +97,8 @@ def _support_rows(found: Scores, regularizers: list[str]) -> list[Row]:
 
 
 def _sharpness_rows(found: Scores) -> list[Row]:
-    allowed, looks = (found[name]["percentile_angstrom"] for name in ("signal", "map"))
+    allowed, looks = found["allowed_angstrom"], found["map"]["percentile_angstrom"]
+    by = "the same by MonoRes" if allowed == found["signal"]["percentile_angstrom"] else "half-map FSC of 0.143"
     b = "–" if found["b_factor"] is None else f"{found['b_factor']:.0f} Å²"
     why = "to apply to the unsharpened map: there the two agree"
     if found["b_factor"] is None:
@@ -105,7 +106,7 @@ def _sharpness_rows(found: Scores) -> list[Row]:
         why = "none: the unsharpened map looks finer already" if looks_finer else "none that was tried suits it"
     return [
         ("Looks like", f"{looks:.2f} Å", "the finest fifth of the particle, by DeepRes"),
-        ("… while its signal allows", f"{allowed:.2f} Å", "the same by MonoRes; what looks finer is oversharpened"),
+        ("… while its signal allows", f"{allowed:.2f} Å", f"{by}; what looks finer is oversharpened"),
         ("B factor that suits it", b, why),
     ]
 

@@ -3,12 +3,16 @@
 Ramírez-Aportela et al., IUCrJ 6, 1054 (2019), section 3.4 and figure 5. How fine a map looks, DeepRes tells; what
 its signal allows, MonoRes, whose answer does not change as a map is sharpened. Where the 20th percentiles of both
 agree, the map is as sharp as it may be.
+
+MonoRes asks of each voxel by itself that its signal stand out from the noise, which in noisy maps it does only up to
+far coarser resolutions than those to which whole shells agree. So where there are half-maps, a map may look as fine
+as the resolution at which their FSC under the mask falls under 0.143, if that is finer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -66,6 +70,7 @@ class Sharpening:
     swept : how the unsharpened map looks with ever lower B factors, low-passed to the resolution; may be empty
     edges_angstrom : of the histograms' bins
     low_pass_angstrom : to which it was low-passed
+    fsc_angstrom : resolution of the half-maps under the mask, FSC 0.143; None of a single map
     """
 
     signal: Looks
@@ -73,23 +78,29 @@ class Sharpening:
     swept: tuple[Looks, ...]
     edges_angstrom: npt.NDArray[np.float64]
     low_pass_angstrom: float
+    fsc_angstrom: float | None = None
+
+    @property
+    def allowed_angstrom(self) -> float:
+        """How fine the finest fifth of the particle may look, Å."""
+        return min(self.signal.percentile_angstrom, self.fsc_angstrom or np.inf)
 
     @property
     def is_oversharpened(self) -> bool:
         """Whether the map looks finer than its signal allows, by more than `TOLERANCE`."""
-        return self.map.percentile_angstrom < (1 - TOLERANCE) * self.signal.percentile_angstrom
+        return self.map.percentile_angstrom < (1 - TOLERANCE) * self.allowed_angstrom
 
     @property
     def b_factor(self) -> float | None:
         """The B factor with which the unsharpened map looks as fine as its signal allows, Å²; None if none does."""
         percentiles = [(each.b_factor, each.percentile_angstrom) for each in self.swept]
-        return first_b_factor(percentiles, self.signal.percentile_angstrom)
+        return first_b_factor(percentiles, self.allowed_angstrom)
 
     def warning(self) -> str:
         """Return a sentence if the map is oversharpened; else an empty one."""
         if not self.is_oversharpened:
             return ""
-        looks, allowed = self.map.percentile_angstrom, self.signal.percentile_angstrom
+        looks, allowed = self.map.percentile_angstrom, self.allowed_angstrom
         best = "" if self.b_factor is None else f"; {self.b_factor:.0f} Å² would suit the unsharpened one"
         return (
             f"oversharpened: a fifth of the particle looks finer than {looks:.1f} Å, while its signal allows "
@@ -97,10 +108,10 @@ class Sharpening:
         )
 
     def percentiles(self) -> dict[str, float | bool]:
-        """Return the two 20th percentiles, Å, and whether the map is oversharpened."""
+        """Return how fine the finest fifth looks and may look, Å, and whether the map is oversharpened."""
         return {
             "looks_angstrom": self.map.percentile_angstrom,
-            "signal_angstrom": self.signal.percentile_angstrom,
+            "signal_angstrom": self.allowed_angstrom,
             "is_oversharpened": self.is_oversharpened,
         }
 
@@ -116,6 +127,8 @@ class Sharpening:
             "swept": [_told(each) for each in self.swept],
             "edges_angstrom": self.edges_angstrom.tolist(),
             "low_pass_angstrom": self.low_pass_angstrom,
+            "fsc_angstrom": self.fsc_angstrom,
+            "allowed_angstrom": self.allowed_angstrom,
         }
 
 
@@ -173,14 +186,13 @@ def judge_sharpening(
     other = others[0] if others else None
     allowed = told_by(SIGNAL, mask, compute, other)(first)
     look = told_by(LOOK, mask, compute)
-    if not sweep:
-        return sharpening(of, None, allowed, look, of.nyquist_angstrom, compute)
-    unsharpened, resolution = first, float(np.percentile(allowed, _FINEST))
+    unsharpened, finest, agreed = first, float(np.percentile(allowed, _FINEST)), None
     if other is not None:
         unsharpened = first.with_density(np.asarray((first.density + other.density) / 2))
         curve = fsc_of_maps(first.density * mask, other.density * mask, compute)
-        resolution = resolution_of_last_above(curve, of.pixel_size_angstrom)
-    return sharpening(of, unsharpened, allowed, look, max(resolution, of.nyquist_angstrom), compute)
+        finest = agreed = resolution_of_last_above(curve, of.pixel_size_angstrom)
+    low_pass = max(finest, of.nyquist_angstrom)
+    return sharpening(of, unsharpened if sweep else None, allowed, look, low_pass, compute, fsc_angstrom=agreed)
 
 
 def sharpening(
@@ -190,6 +202,8 @@ def sharpening(
     look: Told,
     low_pass_angstrom: float,
     compute: Compute | None = None,
+    *,
+    fsc_angstrom: float | None = None,
 ) -> Sharpening:
     """Return how sharp a map looks beside what its signal allows, and how the unsharpened map would look.
 
@@ -203,20 +217,22 @@ def sharpening(
     signal_angstrom : local resolution by signal and noise, Å, at each voxel of the particle
     look : tells how fine a map looks
     low_pass_angstrom : the resolution, beyond which there is noise alone
+    fsc_angstrom : see `Sharpening`
     """
     compute = compute or cpu()
     coarsest = 2.0 * float(np.percentile(signal_angstrom, 90))
     edges = np.linspace(0.5 * of.nyquist_angstrom, max(coarsest, 3 * of.nyquist_angstrom), _BINS + 1)
-    signal = _looks(signal_angstrom, 0.0, edges)
+    signal, as_it_is = _looks(signal_angstrom, 0.0, edges), _looks(look(of), 0.0, edges)
+    found = Sharpening(signal, as_it_is, (), edges, low_pass_angstrom, fsc_angstrom)
     swept: list[Looks] = []
     finer = 0
     maps = () if unsharpened is None else _sharpened(unsharpened, low_pass_angstrom, compute)
     for b, filtered in maps:
         swept.append(_looks(look(filtered), b, edges))
-        finer = finer + 1 if swept[-1].percentile_angstrom < signal.percentile_angstrom else 0
+        finer = finer + 1 if swept[-1].percentile_angstrom < found.allowed_angstrom else 0
         if finer > _BEYOND:
             break
-    return Sharpening(signal, _looks(look(of), 0.0, edges), tuple(swept), edges, low_pass_angstrom)
+    return replace(found, swept=tuple(swept))
 
 
 def _looks(resolution_angstrom: FloatArray, b_factor: float, edges: npt.NDArray[np.float64]) -> Looks:
@@ -233,6 +249,7 @@ def _sharpened(unsharpened: HalfMap, low_pass_angstrom: float, compute: Compute)
     frequency = np.arange(count) / edge
     passed = soft_step(count, min(round(edge / low_pass_angstrom), count - 1), _EDGE_SHELLS)
     spectrum = shells.spectrum(unsharpened.density)
+    frequency[passed == 0] = 0.0  # where nothing is left the exponential might overflow
     unit = 4 * low_pass_angstrom**2
     for number in range(_MOST_STEPS + 1):
         b = 0.0 - _STEP * unit * number

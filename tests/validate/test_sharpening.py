@@ -83,6 +83,29 @@ def test_what_never_looks_as_fine_as_its_signal_allows_has_no_b_factor(atoms: np
     assert not found.is_oversharpened
 
 
+def test_a_map_may_look_as_fine_as_its_halves_agree_though_no_voxel_stands_out_of_the_noise(
+    atoms: np.ndarray,
+) -> None:
+    unsharpened, at_rest = filtered(atoms, B_OF_THE_MAP), filtered(atoms, 0.0)
+    noisy, agreed = np.full(10, 3 * RESOLUTION), float(looks(at_rest)[0])
+    strict = sharpening(at_rest, unsharpened, noisy, looks, RESOLUTION)
+    found = sharpening(at_rest, unsharpened, noisy, looks, RESOLUTION, fsc_angstrom=agreed)
+    assert (strict.is_oversharpened, strict.b_factor) == (True, None)
+    assert (found.is_oversharpened, found.allowed_angstrom) == (False, agreed)
+    assert found.b_factor == pytest.approx(-B_OF_THE_MAP, abs=6.0)
+    # Where MonoRes finds more than the whole shells agree to, that counts.
+    kind = sharpening(at_rest, unsharpened, np.full(10, agreed), looks, RESOLUTION, fsc_angstrom=2 * agreed)
+    assert kind.allowed_angstrom == agreed
+
+
+@pytest.mark.filterwarnings("error")
+def test_high_b_factors_of_a_coarse_map_do_not_overflow(atoms: np.ndarray) -> None:
+    coarse = filtered(atoms, 8000.0)
+    found = sharpening(coarse, coarse, np.full(10, 1.0), looks, 40.0)
+    assert len(found.swept) == 13
+    assert all(np.isfinite(each.percentile_angstrom) for each in found.swept)
+
+
 def test_there_must_be_something_to_compare_with(atoms: np.ndarray) -> None:
     with pytest.raises(UsageError, match="give one"):
         judge_sharpening(filtered(atoms, 0.0), [], np.ones((BOX,) * 3), cpu(1))
