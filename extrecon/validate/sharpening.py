@@ -4,9 +4,9 @@ Ramírez-Aportela et al., IUCrJ 6, 1054 (2019), section 3.4 and figure 5. How fi
 its signal allows, MonoRes, whose answer does not change as a map is sharpened. Where the 20th percentiles of both
 agree, the map is as sharp as it may be.
 
-MonoRes asks of each voxel by itself that its signal stand out from the noise. In noisy maps it does so up to far
-coarser resolutions only than those to which whole shells agree. So where there are half-maps, a map may look as fine
-as the resolution at which their FSC under the mask falls under 0.143, if that is finer.
+MonoRes asks of each voxel by itself that its signal stand out from the noise. In noisy maps it does so up to
+far coarser resolutions only than those to which whole shells agree. So where there are half-maps, a map may
+look as fine as the resolution at which their FSC under the mask falls under 0.143, if that is finer.
 """
 
 from __future__ import annotations
