@@ -186,12 +186,12 @@ def judge_sharpening(
     other = others[0] if others else None
     allowed = told_by(SIGNAL, mask, compute, other)(first)
     look = told_by(LOOK, mask, compute)
-    unsharpened, finest, agreed = first, float(np.percentile(allowed, _FINEST)), None
+    unsharpened, agreed = first, None
     if other is not None:
         unsharpened = first.with_density(np.asarray((first.density + other.density) / 2))
         curve = fsc_of_maps(first.density * mask, other.density * mask, compute)
-        finest = agreed = resolution_of_last_above(curve, of.pixel_size_angstrom)
-    low_pass = max(finest, of.nyquist_angstrom)
+        agreed = resolution_of_last_above(curve, of.pixel_size_angstrom)
+    low_pass = max(agreed or float(np.percentile(allowed, _FINEST)), of.nyquist_angstrom)
     return sharpening(of, unsharpened if sweep else None, allowed, look, low_pass, compute, fsc_angstrom=agreed)
 
 
