@@ -20,6 +20,7 @@ from extrecon.maps.solvent import inscribed_sphere, masked_map_sentence
 from extrecon.regularizer import Context, Regularized, Regularizer, Treatment
 from extrecon.settings import setting
 from extrecon_regularizers.cnn import weights
+from extrecon_regularizers.cnn.apply import apply_in_turns
 from extrecon_regularizers.cnn.reach import REACH, held_to_reach
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE, Curve, resolution, signal_share, standardise
@@ -143,8 +144,6 @@ def _masked(half_map: HalfMap) -> list[str]:
 
 def denoise(half_map: HalfMap, fsc: Curve, network: Network, context: Context) -> Denoised:
     """Return what the network makes of a half-map with a known FSC, (n // 2 + 1,)."""
-    from extrecon_regularizers.cnn.apply import apply_in_turns
-
     compute, threads = context.compute, context.compute.threads
     finest = resolution(fsc, half_map.box, half_map.pixel_size_angstrom)
     edge = half_map.box * half_map.pixel_size_angstrom

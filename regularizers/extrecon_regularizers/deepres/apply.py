@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import numpy.typing as npt
 
 from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
 from extrecon_regularizers.deepres.units import from_unit
+from extrecon_regularizers.deepres.weights import Loaded
 from extrecon_regularizers.deepres.windows import Inputs
 from extrecon_regularizers.networks.engine import running
-
-if TYPE_CHECKING:
-    from extrecon_regularizers.deepres.weights import Loaded
 
 Array = npt.NDArray[np.float32]
 

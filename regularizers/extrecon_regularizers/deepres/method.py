@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,10 @@ from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod
 from extrecon.settings import setting
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.deepres import weights
+from extrecon_regularizers.deepres.apply import apply_network
 from extrecon_regularizers.deepres.windows import Inputs, look_at
 from extrecon_regularizers.grids import check_mask, check_other_half
 from extrecon_regularizers.networks.weights import PACKAGES
-
-if TYPE_CHECKING:
-    from extrecon_regularizers.deepres.weights import Loaded
 
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -97,7 +95,7 @@ class DeepRes(LocalResolutionMethod[DeepResSettings]):
 
 
 def look(
-    half_map: HalfMap, mask: Mask, voxel_angstrom: float, loaded: Loaded, context: Context[DeepResSettings]
+    half_map: HalfMap, mask: Mask, voxel_angstrom: float, loaded: weights.Loaded, context: Context[DeepResSettings]
 ) -> Looked:
     """Return what the network tells on voxels of 1.0 or 0.5 Å, brought back to the map's own grid.
 
@@ -109,8 +107,6 @@ def look(
     loaded : the network
     context : device, threads and progress
     """
-    from extrecon_regularizers.deepres.apply import apply_network
-
     threads = context.compute.threads
     edge = half_map.box * half_map.pixel_size_angstrom
     box = max(2 * round(edge / voxel_angstrom / 2), 2 * _MULTIPLE)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -75,37 +75,40 @@ def running(network: Network, compute: Compute) -> Iterator[Run]:
     RegularizerError : weights that are not this network's.
     """
     if compute.on_host and network.graph is not None:
-        yield _on_processor(network, network.graph, compute.threads)
+        yield _OnProcessor(network, network.graph, compute.threads)
     else:
         with _on_torch(network, compute) as run:
             yield run
 
 
-def _on_processor(network: Network, graph: Path, threads: int) -> Run:
-    onnxruntime = onnx_runtime()
-    faults = onnxruntime.capi.onnxruntime_pybind11_state
+class _OnProcessor:
+    """Runs a network's graph by ONNX Runtime."""
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # the other half may want the cores
-    # The arrays belong to these values, and the session only points at them: both live as long as ``run``.
-    values = {
-        name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensor))
-        for name, tensor in network.weights.tensors.items()
-    }
-    options.add_external_initializers(list(values), list(values.values()))
-    try:
-        session = onnxruntime.InferenceSession(graph.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except (faults.Fail, faults.RuntimeException) as error:
-        raise network.refused(str(error)) from error
-    names = [each.name for each in session.get_inputs()]
+    def __init__(self, network: Network, graph: Path, threads: int) -> None:
+        runtime = onnx_runtime()
+        faults = runtime.capi.onnxruntime_pybind11_state
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores
+        # The session only points at the weights, so they have to live as long as it does.
+        self._weights = {
+            name: runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensor))
+            for name, tensor in network.weights.tensors.items()
+        }
+        options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        try:
+            self._session = runtime.InferenceSession(
+                graph.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except (faults.Fail, faults.RuntimeException) as error:
+            raise network.refused(str(error)) from error
+        self._names = [each.name for each in self._session.get_inputs()]
 
-    def run(*inputs: Array, _keeps: dict[str, Any] = values) -> tuple[Array, ...]:
-        shown = {name: np.ascontiguousarray(array) for name, array in zip(names, inputs, strict=True)}
-        return tuple(session.run(None, shown))
-
-    return run
+    def __call__(self, *inputs: Array) -> tuple[Array, ...]:
+        """Return the outputs for the inputs in the graph's order."""
+        shown = {name: np.ascontiguousarray(array) for name, array in zip(self._names, inputs, strict=True)}
+        return tuple(self._session.run(None, shown))
 
 
 @contextmanager
