@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.cnn.network import Denoiser
 
 SHIPPED = "denoiser.safetensors"
-SHIPPED_SHA256 = "599df15152d01bf65899282f95b204fc9150c43f6cb41889ff8e530a2a1085ac"
+SHIPPED_SHA256 = "4b3b783468917de73a0f493d76ac2abd5e5b4e6753ed52f2216807d02c499dd4"
 CARD = "denoiser.md"
 _GRAPH = Path(__file__).with_name("network.onnx")
 _GRAPH_WIDTHS = "32 64 96"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.deepres.network import ResolutionNetwork
 
 SHIPPED = "deepres.safetensors"
-SHIPPED_SHA256 = "06aa961673eb14855b8f7c6211b2ebdec485115c37eb02c4e848847d0fa2bb86"
+SHIPPED_SHA256 = "8bb82ddd0c8ed7e632e2d7b3dc95f3d2855df02fd847777349ee844112761337"
 _GRAPH = Path(__file__).with_name("network.onnx")
 _HINT = "Name a file that scripts/train_deepres wrote, or leave weights empty for those that are shipped."
 
