@@ -2,6 +2,9 @@
 
 Ronneberger et al. (2015), Çiçek et al. (2016) for the U-Net; He et al. (2016) for residual blocks. Blocks of 2³
 voxels become channels on the way in and voxels again on the way out, so that a voxel costs an eighth.
+
+This is what is trained, and what runs on a GPU; a processor runs network.onnx, made from it by
+``scripts/make_network_graphs``.
 """
 
 from __future__ import annotations

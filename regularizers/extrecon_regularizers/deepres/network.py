@@ -4,6 +4,9 @@ The window of Ramírez-Aportela et al. (2019) has 13³ voxels and is moved over 
 for all voxels at once. Detail is looked at on the map's own voxels, then on blocks of 2³ and 4³ of them: local
 resolution itself is smooth, so it is told for blocks of 2³. The power of each band of frequencies is given
 as well: so few weights would take long to learn what Fourier transforms know.
+
+This is what is trained, and what runs on a GPU; a processor runs network.onnx, made from it by
+``scripts/make_network_graphs``.
 """
 
 from __future__ import annotations
