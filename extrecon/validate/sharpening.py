@@ -161,6 +161,7 @@ def judge_sharpening(
     compute: Compute | None = None,
     *,
     sweep: bool = True,
+    look: Told | None = None,
 ) -> Sharpening:
     """Return how sharp a map looks beside what its signal allows, by DeepRes and MonoRes.
 
@@ -170,6 +171,7 @@ def judge_sharpening(
     before : the map before sharpening, or two half-maps, whose noise is better known; on its grid
     mask : (n, n, n), 0 to 1
     sweep : look for the B factor that suits it, which takes some ten times as long
+    look : tells how fine a map looks; DeepRes with its usual settings if not given
 
     Raises
     ------
@@ -185,7 +187,7 @@ def judge_sharpening(
     first, *others = before
     other = others[0] if others else None
     allowed = told_by(SIGNAL, mask, compute, other)(first)
-    look = told_by(LOOK, mask, compute)
+    look = look or told_by(LOOK, mask, compute)
     unsharpened, agreed = first, None
     if other is not None:
         unsharpened = first.with_density(np.asarray((first.density + other.density) / 2))

@@ -12,7 +12,7 @@ from extrecon.fourier.compute import Compute
 from extrecon.regularizer import Progress, no_progress
 from extrecon_regularizers.cnn.directions import turns
 from extrecon_regularizers.cnn.standardise import LARGEST_TILE
-from extrecon_regularizers.networks.engine import Network, running
+from extrecon_regularizers.networks.engine import Network, Run, running
 
 Array = npt.NDArray[np.float32]
 
@@ -38,12 +38,12 @@ def apply_in_turns(
     if directions == 1:
         return apply_network(network, inputs, condition, compute, progress)
     sums = np.zeros((2, *inputs.shape[1:]), dtype=np.float32)
-    for done, turn in enumerate(turns()[:directions]):
-        part = partial(_part_of, progress, done, directions)
-        turned = np.ascontiguousarray(turn.applied(inputs))
-        density, error = apply_network(network, turned, condition, compute, part)
-        sums[0] += turn.undone(density)
-        sums[1] += turn.undone(error)
+    with running(network, compute) as run:
+        for done, turn in enumerate(turns()[:directions]):
+            part = partial(_part_of, progress, done, directions)
+            density, error = _over_tiles(run, turn.applied(inputs), condition, part, LARGEST_TILE)
+            sums[0] += turn.undone(density)
+            sums[1] += turn.undone(error)
     sums /= directions
     return sums[0], sums[1]
 
@@ -72,21 +72,27 @@ def apply_network(
     progress : called after each tile
     largest_tile : up to this edge, a multiple of 8, the map is taken whole, and as few tiles as possible beyond it
     """
+    with running(network, compute) as run:
+        return _over_tiles(run, inputs, condition, progress, largest_tile)
+
+
+def _over_tiles(
+    run: Run, inputs: Array, condition: Array, progress: Progress, largest_tile: int
+) -> tuple[Array, Array]:
     box = inputs.shape[-1]
     edge, starts = tiles(box, largest_tile)
     window = tile_weight(edge) if len(starts) > 1 else np.ones((edge,) * 3, dtype=np.float32)
     sums = np.zeros((2, box, box, box), dtype=np.float32)
     total = np.zeros((box, box, box), dtype=np.float32)
     corners = list(product(starts, repeat=3))
-    with running(network, compute) as run:
-        for done, corner in enumerate(corners, 1):
-            cut = tuple(slice(start, start + edge) for start in corner)
-            density, log_error = run(inputs[(None, slice(None), *cut)], condition[None])
-            error = np.exp(np.minimum(log_error[0], LARGEST_LOG_ERROR)) + ERROR_FLOOR
-            sums[0][cut] += density[0] * window
-            sums[1][cut] += error * window
-            total[cut] += window
-            progress("denoise", done / len(corners))
+    for done, corner in enumerate(corners, 1):
+        cut = tuple(slice(start, start + edge) for start in corner)
+        density, log_error = run(inputs[(None, slice(None), *cut)], condition[None])
+        error = np.exp(np.minimum(log_error[0], LARGEST_LOG_ERROR)) + ERROR_FLOOR
+        sums[0][cut] += density[0] * window
+        sums[1][cut] += error * window
+        total[cut] += window
+        progress("denoise", done / len(corners))
     sums /= total
     return sums[0], sums[1]
 

@@ -17,7 +17,7 @@ from extrecon.regularizer import Context, LocalResolution, LocalResolutionMethod
 from extrecon.settings import setting
 from extrecon_regularizers.cnn.resample import resampled
 from extrecon_regularizers.deepres import weights
-from extrecon_regularizers.deepres.apply import apply_network
+from extrecon_regularizers.deepres.apply import COARSEST, apply_network
 from extrecon_regularizers.deepres.windows import Inputs, look_at
 from extrecon_regularizers.grids import check_mask, check_other_half
 from extrecon_regularizers.networks.weights import PACKAGES
@@ -32,7 +32,6 @@ _FINE_BELOW_ANGSTROM = 3.0
 _RANGES_ANGSTROM = {COARSE_VOXEL_ANGSTROM: (2.5, 13.0), FINE_VOXEL_ANGSTROM: (1.5, 6.0)}
 _INSIDE = 0.5
 _AROUND = 16
-_MULTIPLE = 4
 _MOST_AT_THE_END = 0.25
 
 
@@ -109,7 +108,7 @@ def look(
     """
     threads = context.compute.threads
     edge = half_map.box * half_map.pixel_size_angstrom
-    box = max(2 * round(edge / voxel_angstrom / 2), 2 * _MULTIPLE)
+    box = max(2 * round(edge / voxel_angstrom / 2), 2 * COARSEST)
     voxel = edge / box  # within one voxel's share of the box of what the network knows
     inputs = look_at(resampled(half_map.density, box, threads), threads)
     scale = half_map.pixel_size_angstrom / voxel
@@ -140,7 +139,7 @@ def _bounds(mask: Mask, scale: float, n: int, box: int) -> tuple[tuple[int, ...]
         first = max(int(low) - _AROUND, 0) // 2 * 2
         length = min(int(high) + 2 + _AROUND, box) - first
         begins.append(first)
-        edges.append(-(-length // _MULTIPLE) * _MULTIPLE)
+        edges.append(-(-length // COARSEST) * COARSEST)
     return tuple(begins), tuple(edges)
 
 

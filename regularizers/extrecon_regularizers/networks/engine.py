@@ -1,7 +1,7 @@
 """What runs a network: ONNX Runtime on a processor, torch on any other device.
 
 Importing torch takes seconds and installing it takes gigabytes; ONNX Runtime takes a tenth of a second and some
-tens of megabytes, and is as fast. Its graph, which holds no weights, is made from the torch module by
+tens of megabytes, and is nearly as fast. Its graph, which holds no weights, is made from the torch module by
 ``scripts/make_network_graphs`` and lies beside it.
 """
 
