@@ -41,8 +41,11 @@ _SUPPORT_ANGSTROM = 2.0
 _SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, has 0.08 to 0.15
 _LEAST_SUPPORT = 0.04
 _STRONGEST_SHARPENING = 3.0
-_PURE_SHARE = 0.22  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
+_PURE_SHARE = 0.45  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
 _PURE_NOISE = (0.01, 0.16)  # Å⁻²
+_PURE_PHASES = (0.25, 1.0)  # of the molecule's amplitudes: about a small one in a large box they are spread thin
+_PURE_LENGTH_ANGSTROM = (8.0, 40.0)  # of regions: up to those of a protein's chains
+_LENGTH_ANGSTROM = (8.0, 22.0)
 _MOST_NOISE, _MOST_NOISE_CUT_OFF = 3.0, 12.0  # deviations of the signal; the latter if low-passed with the map
 _MOST_AMPLIFIED = 5.0  # logarithm; noise at Nyquist, by a sharpening that is meant for a coarse map
 
@@ -132,17 +135,20 @@ class Samples:
         """
         rng = self._rng
         low, high = (edge / voxel for edge in RANGES_ANGSTROM[voxel])
-        drawn = [self._resolution(low, high) for _ in range(int(rng.choice([1, 2])))]
-        signal, label = self._mixed(truth, spectrum, [(raised_cosine(r), r) for r in drawn], voxel)
-        if len(drawn) == 1 and rng.random() < 0.5:
-            return signal + self._random_phases(spectrum, 1 / drawn[0], EDGE, 1.0), label
+        drawn = rng.uniform(low, high, int(rng.choice([1, 2])))
+        gains = [(raised_cosine(r), float(r)) for r in drawn]
+        signal, label = self._mixed(truth, spectrum, gains, rng.uniform(*_PURE_LENGTH_ANGSTROM) / voxel)
+        if len(drawn) == 1 and rng.random() < 0.3:
+            share = float(np.exp(rng.uniform(*np.log(_PURE_PHASES))))
+            return signal + self._random_phases(spectrum, 1 / drawn[0], EDGE, share), label
         level = np.exp(rng.uniform(*np.log(_PURE_NOISE)))
         return signal + np.float32(level) * rng.standard_normal(truth.shape, dtype=np.float32), label
 
     def _of_any_look(self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float) -> tuple[Array, Array]:
         """Return a map that has been filtered, blurred, sharpened, masked and so on, and its label."""
+        rng = self._rng
         gains, b = self._gains(voxel)
-        signal, label = self._mixed(truth, spectrum, gains, voxel)
+        signal, label = self._mixed(truth, spectrum, gains, rng.uniform(*_LENGTH_ANGSTROM) / voxel)
         deviation = float(signal[support].std())
         density = signal + self._noise(spectrum, gains[0], deviation, b / voxel**2)
         return self._surrounded(density, support, deviation, voxel), label
@@ -202,13 +208,13 @@ class Samples:
         return float(max(b, -_STRONGEST_SHARPENING * unit))
 
     def _mixed(
-        self, truth: Array, spectrum: Spectrum, gains: list[tuple[Curve, float]], voxel: float
+        self, truth: Array, spectrum: Spectrum, gains: list[tuple[Curve, float]], length_voxels: float
     ) -> tuple[Array, Array]:
-        """Return the signal and its label: regions each with a gain of its own, abrupt or gradual."""
+        """Return the signal and its label: regions of some size, each with a gain of its own, abrupt or gradual."""
         rng = self._rng
         if len(gains) == 1:
             return self._filtered(spectrum, gains[0][0]), np.full_like(truth, gains[0][1])
-        field = self._field(rng.uniform(8.0, 22.0) / voxel)
+        field = self._field(length_voxels)
         if len(gains) == 2:
             first = (field > rng.normal(0.0, 0.4)).astype(np.float32)
             one = self._filtered(scipy.fft.rfftn(truth * first), gains[0][0])
