@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ def compare(
 ) -> Result:
     """Do the runs that are not done yet, and report on all, earlier ones of other arms and seeds included.
 
+    Runs that are scored by the truth are reported each as it ends: a comparison takes days, and may be stopped.
+
     Parameters
     ----------
     output : folder of the comparison, which must be there
@@ -75,10 +77,16 @@ def compare(
     with alone_in(output):
         kept = {run.folder: _kept(run, redo=redo) for run in runs}
         plan = Plan(engine, tick, runs, kept, output, judge)
-        failures = _done(plan.outcomes(), kept, on_outcome)
         beside = finished_beside(runs, output)
+
+        def on_run(outcome: Outcome) -> None:
+            on_outcome(outcome)
+            if judge is None and outcome.score is not None and None in kept.values():
+                _report_so_far(runs, [*_scored(runs, kept), *beside], output, title)
+
+        failures = _done(plan.outcomes(), kept, on_run)
         if judge is None:
-            scores = [score for run in runs if (score := kept[run.folder]) is not None] + beside
+            scores = [*_scored(runs, kept), *beside]
         else:
             names = {run.folder: run.label for run in runs if kept[run.folder] is not None}
             names |= {output / f"{one['arm']}_{one['seed']}": f"{one['arm']}, seed {one['seed']}" for one in beside}
@@ -90,6 +98,18 @@ def compare(
         facts = _facts(runs, judge, output, scores)
         files = write_report(output, scores, order, title, facts) if scores or facts.failures else []
         return Result(scores, list(failures.values()), files, order)
+
+
+def _scored(runs: Sequence[Run], kept: Mapping[Path, Score | None]) -> list[Score]:
+    return [score for run in runs if (score := kept[run.folder]) is not None]
+
+
+def _report_so_far(runs: Sequence[Run], scores: Sequence[Score], output: Path, title: str) -> None:
+    facts = _facts(runs, None, output, scores)
+    labels = {f"{score['arm']}, seed {score['seed']}" for score in scores}
+    done = sum(run.label in labels for run in runs)
+    facts = replace(facts, notes=[f"**{done} of {len(runs)} runs are done so far.**", *facts.notes])
+    write_report(output, scores, _order(runs, scores), title, facts)
 
 
 def _done(outcomes: Outcomes, kept: dict[Path, Any], on_outcome: Callable[[Outcome], None]) -> dict[Path, Outcome]:

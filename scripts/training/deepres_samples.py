@@ -138,7 +138,7 @@ class Samples:
         drawn = rng.uniform(low, high, int(rng.choice([1, 2])))
         gains = [(raised_cosine(r), float(r)) for r in drawn]
         signal, label = self._mixed(truth, spectrum, gains, rng.uniform(*_PURE_LENGTH_ANGSTROM) / voxel)
-        if len(drawn) == 1 and rng.random() < 0.3:
+        if len(drawn) == 1 and rng.random() < 0.5:
             share = float(np.exp(rng.uniform(*np.log(_PURE_PHASES))))
             return signal + self._random_phases(spectrum, 1 / drawn[0], EDGE, share), label
         level = np.exp(rng.uniform(*np.log(_PURE_NOISE)))

@@ -195,6 +195,20 @@ def test_nothing_outlives_a_comparison_that_is_stopped(engine: str, data: Path) 
     assert not scores(data)
 
 
+def test_what_is_done_is_reported_while_others_run_and_stays_when_stopped(data: Path) -> None:
+    process, _ = start_sleeping(data, "--arm", "plain", "--seeds", "1", "--jobs", "2")
+    page = data / "compare" / "comparison.md"
+    deadline = time.monotonic() + 90
+    while not page.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=90)
+    assert "**1 of 2 runs are done so far.**" in page.read_text()
+    assert list(report(data)["arms"]) == ["plain"]
+
+
 def test_a_killed_launcher_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is killed as soon as its rank has been seen: what was never seen cannot be ended."""
     ranks: list[psutil.Process] = []
