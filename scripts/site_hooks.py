@@ -27,8 +27,9 @@ def on_page_content(html: str, **_: Any) -> str:
     return re.sub(r"<code>(?=[^<\s]{1,26}</code>)", '<code class="word">', html)
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the tables into pages that ask for them."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Lead links to the studies to where the site has them, and put the tables into pages that ask for them."""
+    markdown = with_studies(markdown, page.file.src_uri)
     if "<!-- " not in markdown:
         return markdown
     sys.path.insert(0, str(HERE))
@@ -37,3 +38,9 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     finally:
         sys.path.remove(str(HERE))
     return filled(markdown)
+
+
+def with_studies(markdown: str, page: str) -> str:
+    """Rewrite a page's links to the folders of studies, which lie beside `docs` in the repository."""
+    up = "../" * page.count("/")
+    return re.sub(rf"\]\({re.escape(up)}\.\./(?={'|'.join(STUDIES)})", f"]({up}studies/", markdown)

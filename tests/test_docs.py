@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import runpy
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -191,24 +192,25 @@ def members(markdown: str) -> set[str]:
     }
 
 
-def target(page: Path, link: str) -> Path:
-    """Return the file that a link means; under docs/studies the repository's own pages stand as they are."""
-    path = (page.parent / link).resolve() if link else page
-    studies = ROOT / "docs" / "studies"
-    if path.is_relative_to(studies) and path.parent != studies:
-        return ROOT / path.relative_to(studies)
-    return path
-
-
 @pytest.mark.parametrize("page", [*OWN, *STUDIES], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_pictures_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", prose(page.read_text("utf-8"))):
         if link.startswith(("http://", "https://")):
             continue
         name, _, anchor = link.partition("#")
-        path = target(page, name)
+        path = (page.parent / name).resolve() if name else page
         assert path.is_file(), f"{page}: {link}"
         assert not anchor or anchor in anchors(rendered(path)), f"{page}: {link}"
+
+
+def test_the_site_leads_to_the_studies_where_it_has_them() -> None:
+    """In the repository they lie beside `docs`, on the site in its folder `studies`."""
+    with_studies = runpy.run_path(str(ROOT / "scripts" / "site_hooks.py"))["with_studies"]
+    own = "[a](../../weights/a.md#top), [b](mask.md) and [c](../studies/index.md)"
+    assert with_studies(own, "how-to/page.md") == own.replace("../../weights", "../studies/weights")
+    assert with_studies("[a](../weights/a.md)", "start.md") == "[a](studies/weights/a.md)"
+    of_study = "[a](../weights/a.md)"
+    assert with_studies(of_study, "studies/regularizers/paper.md") == of_study
 
 
 @pytest.mark.parametrize(
