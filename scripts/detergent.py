@@ -60,7 +60,8 @@ def with_belt(truth: Volume, found: gemmi.Structure, pixel_size: float) -> Volum
     z, y, x = np.indices(truth.shape) * pixel_size
     along = np.abs(x * normal[0] + y * normal[1] + z * normal[2] - middle)
     heads = np.abs(along - HALF_THICKNESS_ANGSTROM) < _HEADS_ANGSTROM / 2
-    level = np.where(heads, 1.0, _TAILS) * expit((HALF_THICKNESS_ANGSTROM + 2.0 - along) / _EDGE_ANGSTROM)
+    end = HALF_THICKNESS_ANGSTROM + _HEADS_ANGSTROM / 2
+    level = np.where(heads, 1.0, _TAILS) * expit((end - along) / _EDGE_ANGSTROM)
     level *= expit((BELT_ANGSTROM - outwards) / _EDGE_ANGSTROM) * ~protein
     belt = scipy.ndimage.gaussian_filter(_LEVEL * inside[protein].mean() * level, 2.0 / pixel_size)
     return truth + belt

@@ -63,10 +63,16 @@ def filtered(volume: npt.NDArray[np.floating], gain: npt.NDArray[np.floating]) -
     return np.asarray(scipy.fft.irfftn(spectrum * gain, s=volume.shape), dtype=np.float32)
 
 
+def low_pass_gain(box: int, resolution_voxels: float) -> Array:
+    """Return the paper's low-pass on the points of a real transform: 1 up to the resolution, then falling."""
+    beyond = np.clip((radius(box) - 1 / resolution_voxels) / EDGE, 0.0, 1.0)
+    found: Array = 0.5 + 0.5 * np.cos(np.pi * beyond)
+    return found
+
+
 def low_pass(volume: npt.NDArray[np.floating], resolution_voxels: float) -> Array:
     """Return a map without what is finer, by the raised cosine of the paper."""
-    beyond = np.clip((radius(len(volume)) - 1 / resolution_voxels) / EDGE, 0.0, 1.0)
-    return filtered(volume, 0.5 + 0.5 * np.cos(np.pi * beyond))
+    return filtered(volume, low_pass_gain(len(volume), resolution_voxels))
 
 
 def sharpened(volume: npt.NDArray[np.floating], b: float, pixel_size: float) -> Array:

@@ -79,11 +79,10 @@ def simulate(name: str, work: Path) -> None:
 def true_map(found: gemmi.Structure, *, belt: bool) -> tuple[Volume, float, float]:
     """Return the map, scaled for its projections, its pixel size and the particle's diameter, Å."""
     centre(found, BOX, PIXEL_SIZE)
-    reach = 2 * (extent(found, BOX, PIXEL_SIZE) + MARGIN_ANGSTROM)
-    pixel_size = max(PIXEL_SIZE, round(reach / (MOST_OF_BOX * BOX), 2))
+    diameter = 2 * (extent(found, BOX, PIXEL_SIZE) + MARGIN_ANGSTROM)
+    pixel_size = max(PIXEL_SIZE, round(diameter / (MOST_OF_BOX * BOX), 2))
     centre(found, BOX, pixel_size)
     truth = scattering_map(found, BOX, pixel_size)
-    diameter = 2 * (extent(found, BOX, pixel_size) + MARGIN_ANGSTROM)
     if belt:
         truth = with_belt(truth, found, pixel_size)
         diameter = min(diameter + ROOM_FOR_BELT_ANGSTROM, BOX * pixel_size)

@@ -82,7 +82,7 @@ def compare(
         def on_run(outcome: Outcome) -> None:
             on_outcome(outcome)
             if judge is None and outcome.score is not None and None in kept.values():
-                _report_so_far(runs, [*_scored(runs, kept), *beside], output, title)
+                _report_so_far(runs, _scored(runs, kept), beside, output, title)
 
         failures = _done(plan.outcomes(), kept, on_run)
         if judge is None:
@@ -104,11 +104,12 @@ def _scored(runs: Sequence[Run], kept: Mapping[Path, Score | None]) -> list[Scor
     return [score for run in runs if (score := kept[run.folder]) is not None]
 
 
-def _report_so_far(runs: Sequence[Run], scores: Sequence[Score], output: Path, title: str) -> None:
+def _report_so_far(
+    runs: Sequence[Run], done: Sequence[Score], beside: Sequence[Score], output: Path, title: str
+) -> None:
+    scores = [*done, *beside]
     facts = _facts(runs, None, output, scores)
-    labels = {f"{score['arm']}, seed {score['seed']}" for score in scores}
-    done = sum(run.label in labels for run in runs)
-    facts = replace(facts, notes=[f"**{done} of {len(runs)} runs are done so far.**", *facts.notes])
+    facts = replace(facts, notes=[f"**{len(done)} of {len(runs)} runs are done so far.**"])
     write_report(output, scores, _order(runs, scores), title, facts)
 
 
