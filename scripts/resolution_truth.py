@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,11 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
+import scipy.ndimage
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 from training.deepres_maps import rest_map
+from training.deepres_samples import Look, raised_cosine
 from training.particles import Particle
 
 from extrecon.errors import RegularizerError
@@ -24,6 +27,15 @@ Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 EDGE = 0.02  # of the raised cosine, cycles a voxel
+_PAIRS_ANGSTROM = ((2.5, 4.0), (3.0, 6.0), (4.0, 8.0), (5.0, 10.0), (7.0, 12.0), (2.5, 12.0))
+CONDITIONS = {  # noise in deviations of the signal, B factor, masked
+    "noise 0.1": (0.1, 0.0, False),
+    "noise 0.4": (0.4, 0.0, False),
+    "noise 1.0": (1.0, 0.0, False),
+    "blurred, B 80": (0.1, 80.0, False),
+    "sharpened, B -40": (0.1, -40.0, False),
+    "masked": (0.1, 0.0, True),
+}
 _NEAR_ANGSTROM = 3.0
 _FSC_WINDOW_ANGSTROM = 6.0  # standard deviation; full width at half maximum 14 Å
 _FSC_THRESHOLD = 0.5
@@ -111,6 +123,35 @@ def in_one_box(
     owner = np.repeat(np.arange(len(parts)), [len(part.places) for part in parts])
     found = np.where(np.isfinite(distance), np.append(owner, -1)[np.minimum(nearest, len(owner))], -1)
     return maps, found.reshape((box,) * 3)
+
+
+def support(truth: Array) -> Mask:
+    """Return where there is a molecule."""
+    return np.asarray(scipy.ndimage.gaussian_filter(truth, 2.0) > 0.04)
+
+
+def degraded(truth: Array, number: int) -> Iterator[tuple[str, Known, Mask]]:
+    """Yield a map under each condition: its resolution runs from one value to another along an axis."""
+    mask, look = support(truth), Look(1.0)
+    first, last = _PAIRS_ANGSTROM[number % len(_PAIRS_ANGSTROM)]
+    levels = 1.0 / np.linspace(1 / first, 1 / last, 5)
+    where = np.flatnonzero(mask.any(axis=(1, 2)))
+    place = np.clip((np.arange(len(truth)) - where[0]) / max(where[-1] - where[0], 1), 0, 1) * (len(levels) - 1)
+    shares = [np.maximum(1 - np.abs(place - i), 0).astype(np.float32)[:, None, None] for i in range(len(levels))]
+    frequencies = np.linspace(0, 0.5, 501)
+    for condition, (level, b, masked) in CONDITIONS.items():
+        damping = np.exp(-b * frequencies**2 / 4)
+        seen = [look.of(raised_cosine(r) * damping) for r in levels]
+        resolution = 1.0 / sum(share / s for share, s in zip(shares, seen, strict=True))
+        signal = np.sum([low_pass(truth * share, r) for share, r in zip(shares, levels, strict=True)], axis=0)
+        rng = np.random.default_rng(number)
+        noises = rng.normal(0, level * signal[mask].std() * np.sqrt(2), (2, *truth.shape))
+        halves = [sharpened(signal + noise, b, 1.0) for noise in noises]
+        if masked:
+            soft = np.clip(scipy.ndimage.gaussian_filter(mask.astype(np.float32), 2.0) * 3, 0, 1)
+            halves = [half * soft for half in halves]
+        resolution = np.where(mask, resolution, 0).astype(np.float32)
+        yield condition, Known((halves[0], halves[1]), resolution, 1.0), mask
 
 
 def told_by(
