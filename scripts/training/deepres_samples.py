@@ -41,8 +41,8 @@ _SUPPORT_ANGSTROM = 2.0
 _SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, has 0.08 to 0.15
 _LEAST_SUPPORT = 0.04
 _STRONGEST_SHARPENING = 3.0
-_PURE_SHARE = 0.45  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
-_PURE_NOISE = (0.01, 0.16)  # Å⁻²
+_PURE_SHARE = 0.6  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
+_PURE_NOISE = (0.0, 0.16)  # Å⁻²; the paper's maps have 0.08
 _PURE_PHASES = (0.25, 1.0)  # of the molecule's amplitudes: about a small one in a large box they are spread thin
 _PURE_LENGTH_ANGSTROM = (8.0, 40.0)  # of regions: up to those of a protein's chains
 _LENGTH_ANGSTROM = (8.0, 22.0)
@@ -141,7 +141,7 @@ class Samples:
         if len(drawn) == 1 and rng.random() < 0.5:
             share = float(np.exp(rng.uniform(*np.log(_PURE_PHASES))))
             return signal + self._random_phases(spectrum, 1 / drawn[0], EDGE, share), label
-        level = np.exp(rng.uniform(*np.log(_PURE_NOISE)))
+        level = rng.uniform(*_PURE_NOISE)
         return signal + np.float32(level) * rng.standard_normal(truth.shape, dtype=np.float32), label
 
     def _of_any_look(self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float) -> tuple[Array, Array]:
