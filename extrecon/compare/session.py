@@ -82,7 +82,9 @@ def compare(
         def on_run(outcome: Outcome) -> None:
             on_outcome(outcome)
             if judge is None and outcome.score is not None and None in kept.values():
-                _report_so_far(runs, _scored(runs, kept), beside, output, title)
+                # What cannot be written now, on a full disk say, must not end the runs; the last report will tell.
+                with suppress(OSError):
+                    _report_so_far(runs, _scored(runs, kept), beside, output, title)
 
         failures = _done(plan.outcomes(), kept, on_run)
         if judge is None:

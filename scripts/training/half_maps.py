@@ -87,7 +87,7 @@ def simulate_half_map(
     grid = Grid(len(truth), pixel_size)
     mask = drawn_mask(truth, grid, rng) if under_mask else None
     if rng.random() < 0.15:
-        truth = with_belt(truth, grid, rng)
+        truth = with_chance_belt(truth, grid, rng)
     signal = scipy.fft.rfftn(np.fft.ifftshift(blurred(truth, grid, rng)))
     noise = scipy.fft.rfftn(np.fft.ifftshift(solvent_noise(grid, rng)))
     if finest is None:
@@ -164,7 +164,7 @@ def part(truth: Array, grid: Grid, rng: np.random.Generator) -> Array:
     return ball
 
 
-def with_belt(truth: Array, grid: Grid, rng: np.random.Generator) -> Array:
+def with_chance_belt(truth: Array, grid: Grid, rng: np.random.Generator) -> Array:
     """Add a belt of lower density about the particle, as a detergent micelle or a nanodisc has."""
     axis = rng.standard_normal(3)
     along = np.tensordot(axis / np.linalg.norm(axis), grid.places, axes=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -10,13 +11,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from typer.testing import CliRunner
 
 from extrecon.cli.main import app
+from extrecon.compare import session
 from extrecon.compare.refinement import refine
+from extrecon.compare.report import write_report
 from extrecon.errors import ExtreconError, RefinementError
 
 PROGRAM = str(Path(sys.executable).with_name("extrecon"))
@@ -207,6 +211,23 @@ def test_what_is_done_is_reported_while_others_run_and_stays_when_stopped(data: 
     process.communicate(timeout=90)
     assert "**1 of 2 runs are done so far.**" in page.read_text()
     assert list(report(data)["arms"]) == ["plain"]
+
+
+def test_a_report_that_cannot_be_written_between_ends_no_comparison(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def on_a_full_disk(output: Path, *told: Any) -> list[Path]:
+        asked.append(output)
+        if len(asked) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_report(output, *told)
+
+    monkeypatch.setattr(session, "write_report", on_a_full_disk)
+    assert CliRunner().invoke(app, ["compare", str(data), "--arm", "plain", "--seeds", "1,2"]).exit_code == 0
+    assert len(asked) == 2
+    assert set(scores(data)) == {"plain_1", "plain_2"}
 
 
 def test_a_killed_launcher_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
