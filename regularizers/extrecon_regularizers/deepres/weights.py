@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.deepres.network import ResolutionNetwork
 
 SHIPPED = "deepres.safetensors"
-SHIPPED_SHA256 = "8bb82ddd0c8ed7e632e2d7b3dc95f3d2855df02fd847777349ee844112761337"
+SHIPPED_SHA256 = "404796b96367f2db7178b4bb0fb050183cb558b05f2c6fda0e081cede18775bc"
 _GRAPH = Path(__file__).with_name("network.onnx")
 _HINT = "Name a file that scripts/train_deepres wrote, or leave weights empty for those that are shipped."
 
