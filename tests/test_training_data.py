@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from urllib.error import URLError
 
 import gemmi
 import numpy as np
@@ -13,6 +14,7 @@ import scipy.fft
 from scipy.spatial.transform import Rotation
 from training.half_maps import Grid, between_blurs, simulate_half_map
 from training.particles import Particle, ring
+from training.pdb_entries import within_reach
 from training.side_chains import SideChains, frames
 from training.similarity import SIMILAR_SCORE, Aligner
 from training.sources import EVALUATION, HELD_OUT_ENTRIES, RELATIVES, VALIDATION
@@ -48,6 +50,26 @@ def test_the_shared_evaluation_list_is_excluded() -> None:
         pytest.skip("the list of evaluation structures is not beside the repository")
     text = page.read_text().partition("Kept for evaluation")[2]
     assert all(entry in text for entry in EVALUATION)
+
+
+def test_entries_that_cannot_be_fetched_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def without_network(*_: object, **__: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("urllib.request.urlopen", without_network)
+    here = gemmi.Structure()
+    here.add_model(gemmi.Model(1))
+    here[0].add_chain(gemmi.Chain("A"))
+    here[0]["A"].add_residue(gemmi.Residue())
+    here[0]["A"][0].name = "GLY"
+    here[0]["A"][0].add_atom(gemmi.Atom())
+    here.write_pdb(str(tmp_path / "1ABC.pdb"))
+    found = list(within_reach(["9XYZ", "1ABC"], tmp_path))
+    assert [entry for entry, _ in found] == ["1ABC"]
+    assert "9XYZ is left out" in capsys.readouterr().out
+    assert not (tmp_path / "9XYZ.cif").exists()
 
 
 def test_relatives_are_alike_and_strangers_are_not() -> None:

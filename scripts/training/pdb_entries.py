@@ -8,6 +8,7 @@ of the benchmark of implicit membranes (Alford et al. 2021) and of the docking o
 from __future__ import annotations
 
 import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import gemmi
@@ -28,6 +29,17 @@ def fetched(entry: str, folder: Path) -> gemmi.Structure:
     found = read_structure(_file(entry, folder))
     found.remove_hydrogens()
     return found
+
+
+def within_reach(entries: Iterable[str], folder: Path) -> Iterator[tuple[str, gemmi.Structure]]:
+    """Yield the entries that lie in ``folder`` or can be fetched into it, and tell of the others."""
+    for entry in entries:
+        try:
+            found = fetched(entry, folder)
+        except OSError as error:
+            print(f"{entry} is left out: it is not in {folder} and cannot be fetched ({error}).", flush=True)
+        else:
+            yield entry, found
 
 
 def _file(entry: str, folder: Path) -> Path:

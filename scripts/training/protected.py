@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from training.particles import Particle, from_structure
-from training.pdb_entries import fetched
+from training.pdb_entries import within_reach
 from training.similarity import SHORTEST_CHAIN, Aligner, cleaned, sequences
 from training.sources import EVALUATION, MEMBERS, RELATIVES, VALIDATION, Packages
 from training.structure_database import StructureDatabase
@@ -24,9 +24,8 @@ def protected_sequences(packages: Packages, database: StructureDatabase) -> set[
 
 
 def unlike(entries: Iterable[str], folder: Path, kept_away: set[str]) -> Iterator[tuple[str, Particle | None]]:
-    """Yield PDB entries out of a folder, or fetched into it; None for those that are like what is kept away."""
+    """Yield the PDB entries within reach; None for those that are like what is kept away."""
     aligner = Aligner()
-    for entry in entries:
-        found = fetched(entry, folder)
+    for entry, found in within_reach(entries, folder):
         is_like = any(aligner.is_like_any(sequence, kept_away) for sequence in sequences(found))
         yield entry, None if is_like else from_structure(found)
