@@ -14,7 +14,7 @@ import scipy.ndimage
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 from training.deepres_maps import rest_map
-from training.deepres_samples import Look, raised_cosine
+from training.deepres_samples import EDGE, Look, raised_cosine
 from training.particles import Particle
 
 from extrecon.errors import RegularizerError
@@ -26,7 +26,6 @@ from extrecon.settings import read_settings
 Array = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-EDGE = 0.02  # of the raised cosine, cycles a voxel
 _PAIRS_ANGSTROM = ((2.5, 4.0), (3.0, 6.0), (4.0, 8.0), (5.0, 10.0), (7.0, 12.0), (2.5, 12.0))
 CONDITIONS = {  # noise in deviations of the signal, B factor, masked
     "noise 0.1": (0.1, 0.0, False),
