@@ -97,7 +97,7 @@ def _support_rows(found: Scores, regularizers: list[str]) -> list[Row]:
 
 
 def _sharpness_rows(found: Scores) -> list[Row]:
-    allowed, looks = found["allowed_angstrom"], found["map"]["percentile_angstrom"]
+    allowed, looks = found["allowed_angstrom"], found["looks_angstrom"]
     by = "the same by MonoRes" if allowed == found["signal"]["percentile_angstrom"] else "half-map FSC of 0.143"
     b = "–" if found["b_factor"] is None else f"{found['b_factor']:.0f} Å²"
     why = "to apply to the unsharpened map: there the two agree"

@@ -67,14 +67,16 @@ class Sharpening:
     ----------
     signal : what signal and noise allow, of the half-maps or of the unsharpened map
     map : how the map looks
+    low_passed : how it looks low-passed to the resolution, without the noise that was sharpened with it
     swept : how the unsharpened map looks with ever lower B factors, low-passed to the resolution; may be empty
     edges_angstrom : of the histograms' bins
-    low_pass_angstrom : to which it was low-passed
+    low_pass_angstrom : to which they were low-passed
     fsc_angstrom : resolution of the half-maps under the mask, FSC 0.143; None of a single map
     """
 
     signal: Looks
     map: Looks
+    low_passed: Looks
     swept: tuple[Looks, ...]
     edges_angstrom: npt.NDArray[np.float64]
     low_pass_angstrom: float
@@ -86,9 +88,17 @@ class Sharpening:
         return min(self.signal.percentile_angstrom, self.fsc_angstrom or np.inf)
 
     @property
+    def looks_angstrom(self) -> float:
+        """How fine the finest fifth of the particle looks, Å: with what lies beyond the resolution, or without.
+
+        Much sharpened noise hides how fine the signal in it looks; detail that was made up lies beyond it.
+        """
+        return min(self.map.percentile_angstrom, self.low_passed.percentile_angstrom)
+
+    @property
     def is_oversharpened(self) -> bool:
         """Whether the map looks finer than its signal allows, by more than `TOLERANCE`."""
-        return self.map.percentile_angstrom < (1 - TOLERANCE) * self.allowed_angstrom
+        return self.looks_angstrom < (1 - TOLERANCE) * self.allowed_angstrom
 
     @property
     def b_factor(self) -> float | None:
@@ -100,7 +110,7 @@ class Sharpening:
         """Return a sentence if the map is oversharpened; else an empty one."""
         if not self.is_oversharpened:
             return ""
-        looks, allowed = self.map.percentile_angstrom, self.allowed_angstrom
+        looks, allowed = self.looks_angstrom, self.allowed_angstrom
         best = "" if self.b_factor is None else f"; {self.b_factor:.0f} Å² would suit the unsharpened one"
         return (
             f"oversharpened: a fifth of the particle looks finer than {looks:.1f} Å, while its signal allows "
@@ -110,7 +120,7 @@ class Sharpening:
     def percentiles(self) -> dict[str, float | bool]:
         """Return how fine the finest fifth looks and may look, Å, and whether the map is oversharpened."""
         return {
-            "looks_angstrom": self.map.percentile_angstrom,
+            "looks_angstrom": self.looks_angstrom,
             "signal_angstrom": self.allowed_angstrom,
             "is_oversharpened": self.is_oversharpened,
         }
@@ -122,6 +132,8 @@ class Sharpening:
             "percentile": PERCENTILE,
             "signal": _told(self.signal),
             "map": _told(self.map),
+            "low_passed": _told(self.low_passed),
+            "looks_angstrom": self.looks_angstrom,
             "is_oversharpened": self.is_oversharpened,
             "b_factor": self.b_factor,
             "swept": [_told(each) for each in self.swept],
@@ -224,8 +236,10 @@ def sharpening(
     compute = compute or cpu()
     coarsest = 2.0 * float(np.percentile(signal_angstrom, 90))
     edges = np.linspace(0.5 * of.nyquist_angstrom, max(coarsest, 3 * of.nyquist_angstrom), _BINS + 1)
-    signal, as_it_is = _looks(signal_angstrom, 0.0, edges), _looks(look(of), 0.0, edges)
-    found = Sharpening(signal, as_it_is, (), edges, low_pass_angstrom, fsc_angstrom)
+    _, low_passed = next(_sharpened(of, low_pass_angstrom, compute))
+    signal = _looks(signal_angstrom, 0.0, edges)
+    as_it_is, cut_off = (_looks(look(each), 0.0, edges) for each in (of, low_passed))
+    found = Sharpening(signal, as_it_is, cut_off, (), edges, low_pass_angstrom, fsc_angstrom)
     swept: list[Looks] = []
     finer = 0
     maps = () if unsharpened is None else _sharpened(unsharpened, low_pass_angstrom, compute)
@@ -244,7 +258,7 @@ def _looks(resolution_angstrom: FloatArray, b_factor: float, edges: npt.NDArray[
 
 
 def _sharpened(unsharpened: HalfMap, low_pass_angstrom: float, compute: Compute) -> Iterator[tuple[float, HalfMap]]:
-    """Yield the map with ever lower B factors, Å², low-passed; the first as it is."""
+    """Yield the map with ever lower B factors, Å², low-passed; the first with its own."""
     shells = Shells(unsharpened.box, compute)
     edge = unsharpened.box * unsharpened.pixel_size_angstrom
     count = unsharpened.box // 2 + 1

@@ -42,10 +42,13 @@ _SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, 
 _LEAST_SUPPORT = 0.04
 _STRONGEST_SHARPENING = 3.0
 _PURE_SHARE = 0.45  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
+_SHARPENED_SHARE = 0.15  # of the maps: blurred, noised, then sharpened by a B factor, as post-processing does
 _PURE_NOISE = (0.0, 0.16)  # Å⁻²; the paper's maps have 0.08
 _PURE_PHASES = (0.25, 1.0)  # of the molecule's amplitudes: about a small one in a large box they are spread thin
 _PURE_LENGTH_ANGSTROM = (8.0, 40.0)  # of regions: up to those of a protein's chains
 _LENGTH_ANGSTROM = (8.0, 22.0)
+_BLURRED_BY, _B_FACTOR_LEFT = (0.0, 120.0), (-110.0, 60.0)  # Å²
+_NOISE_BEFORE_SHARPENING = (0.01, 0.25)  # deviations of the signal
 _MOST_NOISE, _MOST_NOISE_CUT_OFF = 3.0, 12.0  # deviations of the signal; the latter if low-passed with the map
 _MOST_AMPLIFIED = 5.0  # logarithm; noise at Nyquist, by a sharpening that is meant for a coarse map
 
@@ -85,6 +88,11 @@ def raised_cosine(resolution_voxels: float, width: float = EDGE) -> Curve:
     return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip((_FREQUENCY - 1 / resolution_voxels) / width, 0.0, 1.0)))
 
 
+def _damping(b: float, voxel_angstrom: float) -> Curve:
+    """Return what a B factor, Å², does at `_FREQUENCY`; sharpening ends somewhere."""
+    return np.asarray(np.exp(np.minimum(-b * (_FREQUENCY / voxel_angstrom) ** 2 / 4, _MOST_AMPLIFIED)))
+
+
 class Samples:
     """Samples without end from a folder of maps, each degraded anew."""
 
@@ -118,8 +126,11 @@ class Samples:
         support = self._smooth(spectrum, _SUPPORT_ANGSTROM / voxel) > _SUPPORT_LEVEL
         if support.mean() < _LEAST_SUPPORT:
             return []
-        if rng.random() < _PURE_SHARE:
+        kind = rng.random()
+        if kind < _PURE_SHARE:
             density, label = self._pure(truth, spectrum, voxel)
+        elif kind < _PURE_SHARE + _SHARPENED_SHARE:
+            density, label = self._post_processed(truth, spectrum, support, voxel)
         else:
             density, label = self._of_any_look(truth, spectrum, support, voxel)
         if not np.isfinite(density).all():
@@ -143,6 +154,32 @@ class Samples:
             return signal + self._random_phases(spectrum, 1 / drawn[0], EDGE, share), label
         level = rng.uniform(*_PURE_NOISE)
         return signal + np.float32(level) * rng.standard_normal(truth.shape, dtype=np.float32), label
+
+    def _post_processed(self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float) -> tuple[Array, Array]:
+        """Return a map of one or two resolutions that was blurred, got white noise and was sharpened, and its label.
+
+        Half of those with one resolution are low-passed to it at the end, as they should be.
+        """
+        rng = self._rng
+        low, high = (edge / voxel for edge in RANGES_ANGSTROM[voxel])
+        drawn = np.exp(rng.uniform(np.log(low), np.log(high), int(rng.choice([1, 2], p=[0.7, 0.3]))))
+        left = max(rng.uniform(*_B_FACTOR_LEFT), -_STRONGEST_SHARPENING * 4 * float(drawn.min() * voxel) ** 2)
+        sharpening = left - rng.uniform(*_BLURRED_BY)
+        seen = _damping(left, voxel)
+        gains = [(gain, self._looks[voxel].of(gain)) for gain in (raised_cosine(r) * seen for r in drawn)]
+        signal, label = self._mixed(truth, spectrum, gains, rng.uniform(*_LENGTH_ANGSTROM) / voxel)
+        before = self._filtered(spectrum, raised_cosine(drawn[0]) * _damping(left - sharpening, voxel))
+        level = float(before[support].std() * np.exp(rng.uniform(*np.log(_NOISE_BEFORE_SHARPENING))))
+        white = scipy.fft.rfftn(rng.standard_normal((BOX,) * 3, dtype=np.float32) * np.float32(level))
+        if len(drawn) == 1 and rng.random() < 0.5:
+            noise, most = (
+                self._filtered(white, raised_cosine(drawn[0]) * _damping(sharpening, voxel)),
+                _MOST_NOISE_CUT_OFF,
+            )
+        else:
+            noise, most = self._filtered(white, _damping(sharpening, voxel), corners=True), _MOST_NOISE
+        highest = most * float(signal[support].std())
+        return signal + noise * np.float32(min(1.0, highest / (noise.std() + 1e-9))), label
 
     def _of_any_look(self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float) -> tuple[Array, Array]:
         """Return a map that has been filtered, blurred, sharpened, masked and so on, and its label."""
@@ -190,7 +227,7 @@ class Samples:
         for resolution in drawn:
             begins = max(1 / resolution - max(width - EDGE, 0.0) / 2, 0.03)
             gain = raised_cosine(1 / begins, width)
-            gain = gain * np.exp(np.minimum(-b * (_FREQUENCY / voxel) ** 2 / 4, _MOST_AMPLIFIED))
+            gain = gain * _damping(b, voxel)
             found.append((gain, self._looks[voxel].of(gain)))
         return found, b
 

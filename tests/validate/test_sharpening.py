@@ -64,6 +64,41 @@ def test_a_map_is_oversharpened_if_it_looks_finer_than_its_signal_allows(
         assert re.search(r"-(7[5-9]|8[0-5]) Å² would suit", found.warning())
 
 
+def noise_beyond(volume: np.ndarray, level: float) -> np.ndarray:
+    """Return what lies finer than the resolution, so many times as strong."""
+    beyond = shell_radius(BOX) / (BOX * PIXEL) > 1.1 / RESOLUTION
+    return np.asarray(np.fft.irfftn(np.fft.rfftn(volume) * beyond * level, s=(BOX,) * 3, axes=(0, 1, 2)))
+
+
+def blind_in_noise(half_map: HalfMap) -> np.ndarray:
+    """Return 10 Å where most of a map is finer than the resolution, as DeepRes does of sharpened noise."""
+    spectrum = np.abs(np.fft.rfftn(half_map.density)) ** 2
+    beyond = spectrum[shell_radius(BOX) / (BOX * PIXEL) > 1.1 / RESOLUTION].sum() / spectrum.sum()
+    return np.full(10, 10.0) if beyond > 0.5 else looks(half_map)
+
+
+def test_noise_that_was_sharpened_with_it_does_not_hide_an_oversharpened_map(atoms: np.ndarray) -> None:
+    allowed = looks(filtered(atoms, 0.0))
+    for b_factor, expected in ((-60.0, True), (0.0, False)):
+        of = filtered(atoms, b_factor)
+        of = of.with_density((of.density + noise_beyond(atoms, 50.0)).astype(np.float32))
+        found = sharpening(of, None, allowed, blind_in_noise, RESOLUTION)
+        assert found.map.percentile_angstrom == 10
+        assert found.looks_angstrom == found.low_passed.percentile_angstrom
+        assert found.is_oversharpened is expected
+
+
+def test_detail_beyond_the_resolution_is_not_forgiven_because_a_low_pass_would_take_it_away(
+    atoms: np.ndarray,
+) -> None:
+    of = filtered(atoms, 0.0)
+    made_up = of.with_density((of.density + noise_beyond(atoms, 1.0)).astype(np.float32))
+    found = sharpening(made_up, None, looks(of), looks, RESOLUTION)
+    assert found.low_passed.percentile_angstrom == pytest.approx(looks(of)[0], rel=0.03)
+    assert found.looks_angstrom == found.map.percentile_angstrom
+    assert found.is_oversharpened
+
+
 def test_the_sweep_begins_with_the_map_as_it_is_and_ends_soon_after_it_looks_too_fine(
     judged: Callable[[float], Sharpening],
 ) -> None:
