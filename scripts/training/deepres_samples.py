@@ -41,7 +41,7 @@ _SUPPORT_ANGSTROM = 2.0
 _SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, has 0.08 to 0.15
 _LEAST_SUPPORT = 0.04
 _STRONGEST_SHARPENING = 3.0
-_PURE_SHARE = 0.45  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
+_PURE_SHARE = 0.55  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
 _SHARPENED_SHARE = 0.15  # of the maps: blurred, noised, then sharpened by a B factor, as post-processing does
 _PURE_NOISE = (0.0, 0.16)  # Å⁻²; the paper's maps have 0.08
 _PURE_PHASES = (0.25, 1.0)  # of the molecule's amplitudes: about a small one in a large box they are spread thin
@@ -156,7 +156,7 @@ class Samples:
         return signal + np.float32(level) * rng.standard_normal(truth.shape, dtype=np.float32), label
 
     def _post_processed(self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float) -> tuple[Array, Array]:
-        """Return a map of one or two resolutions that was blurred, got white noise and was sharpened, and its label.
+        """Return a map that was blurred, got white noise and was sharpened, and its label: one or two resolutions.
 
         Half of those with one resolution are low-passed to it at the end, as they should be.
         """

@@ -72,18 +72,24 @@ def _bands(spectrum: npt.NDArray[np.complexfloating], shape: tuple[int, ...], th
     z, y, x = (axis.astype(np.float32) ** 2 for axis in axes)
     octaves = 0.5 * np.log2(z[:, None, None] + y[:, None] + x + np.float32(1e-12))
     centres = -np.log2(np.array(BAND_PERIODS_VOXELS))
-    halves = tuple(n // _BLOCK for n in shape)
-    power = np.empty((len(centres), *halves), dtype=np.float32)
+    power = np.empty((len(centres), *(n // _BLOCK for n in shape)), dtype=np.float32)
     for number, centre in enumerate(centres):
         width = (centres[-1] - centres[0]) / (len(centres) - 1)
         gain = np.clip(1.0 - np.abs(octaves - np.float32(centre)) / np.float32(width), 0.0, None)
         band = scipy.fft.irfftn(spectrum * gain, s=shape, workers=threads)
-        blocks = (band * band).reshape(halves[0], _BLOCK, halves[1], _BLOCK, halves[2], _BLOCK).mean(axis=(1, 3, 5))
-        power[number] = _averaged(blocks, NORM_SIGMA_VOXELS / _BLOCK, threads)
+        power[number] = _averaged(_by_blocks(band * band), NORM_SIGMA_VOXELS / _BLOCK, threads)
     total = power.sum(axis=0)
     share = power / (total + _floor(total, NORM_FLOOR**2))
     scaled: Array = np.log(share + np.float32(_LEAST_SHARE)) / 4 + np.float32(0.75)
     return scaled
+
+
+def _by_blocks(values: Array) -> Array:
+    """Return the means of blocks of 2³ voxels: an axis at a time, ten times as fast as one mean over three axes."""
+    pairs = values[:, :, ::2] + values[:, :, 1::2]
+    squares = pairs[:, ::2] + pairs[:, 1::2]
+    blocks: Array = (squares[::2] + squares[1::2]) * np.float32(1 / 8)
+    return blocks
 
 
 def _averaged(values: Array, sigma_voxels: float, threads: int) -> Array:
