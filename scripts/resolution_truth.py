@@ -14,7 +14,7 @@ import scipy.ndimage
 from scipy.spatial import cKDTree
 from scipy.stats import spearmanr
 from training.deepres_maps import rest_map
-from training.deepres_samples import EDGE, Look, raised_cosine
+from training.deepres_samples import SUPPORT_ANGSTROM, SUPPORT_LEVEL, Look, raised_cosine
 from training.particles import Particle
 
 from extrecon.errors import RegularizerError
@@ -76,9 +76,7 @@ def filtered(volume: npt.NDArray[np.floating], gain: npt.NDArray[np.floating]) -
 
 def low_pass_gain(box: int, resolution_voxels: float) -> Array:
     """Return the paper's low-pass on the points of a real transform: 1 up to the resolution, then falling."""
-    beyond = np.clip((radius(box) - 1 / resolution_voxels) / EDGE, 0.0, 1.0)
-    found: Array = 0.5 + 0.5 * np.cos(np.pi * beyond)
-    return found
+    return np.asarray(raised_cosine(resolution_voxels, frequency=radius(box)), dtype=np.float32)
 
 
 def low_pass(volume: npt.NDArray[np.floating], resolution_voxels: float) -> Array:
@@ -125,8 +123,8 @@ def in_one_box(
 
 
 def support(truth: Array) -> Mask:
-    """Return where there is a molecule."""
-    return np.asarray(scipy.ndimage.gaussian_filter(truth, 2.0) > 0.04)
+    """Return where there is a molecule, in a map with voxels of 1 Å."""
+    return np.asarray(scipy.ndimage.gaussian_filter(truth, SUPPORT_ANGSTROM) > SUPPORT_LEVEL)
 
 
 def degraded(truth: Array, number: int) -> Iterator[tuple[str, Known, Mask]]:

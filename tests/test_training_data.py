@@ -52,7 +52,7 @@ def test_the_shared_evaluation_list_is_excluded() -> None:
     assert all(entry in text for entry in EVALUATION)
 
 
-def test_entries_that_cannot_be_fetched_are_left_out_and_told(
+def test_entries_that_cannot_be_fetched_or_read_are_left_out_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def without_network(*_: object, **__: object) -> None:
@@ -66,9 +66,12 @@ def test_entries_that_cannot_be_fetched_are_left_out_and_told(
     here[0]["A"][0].name = "GLY"
     here[0]["A"][0].add_atom(gemmi.Atom())
     here.write_pdb(str(tmp_path / "1ABC.pdb"))
-    found = list(within_reach(["9XYZ", "1ABC"], tmp_path))
+    (tmp_path / "2BAD.pdb").write_text("no structure\n")
+    found = list(within_reach(["9XYZ", "2BAD", "1ABC"], tmp_path))
     assert [entry for entry, _ in found] == ["1ABC"]
-    assert "9XYZ is left out" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "9XYZ is left out" in told
+    assert "2BAD is left out" in told
     assert not (tmp_path / "9XYZ.cif").exists()
 
 

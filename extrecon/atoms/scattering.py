@@ -13,6 +13,8 @@ from extrecon.fourier.edges import falling_edge
 
 Array = npt.NDArray[np.float64]
 
+_BEFORE_LINE_NUMBERS = 72  # columns of a PDB file
+
 
 def read_structure(path: Path, assembly: str | None = None) -> gemmi.Structure:
     """Read a PDB or mmCIF file without its waters.
@@ -30,7 +32,7 @@ def read_structure(path: Path, assembly: str | None = None) -> gemmi.Structure:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     try:
-        found = gemmi.read_structure(str(path))
+        found = _read(path)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{path}: not a readable PDB or mmCIF file: {error}") from error
     found.setup_entities()
@@ -43,6 +45,16 @@ def read_structure(path: Path, assembly: str | None = None) -> gemmi.Structure:
             raise UsageError(f"{path}: has no assembly '{assembly}' (it has: {', '.join(known) or 'none'}).")
         found.transform_to_assembly(assembly, gemmi.HowToNameCopiedChain.Short)
     return found
+
+
+def _read(path: Path) -> gemmi.Structure:
+    """Return what a file holds; old PDB files number their lines where later ones have elements and charges."""
+    try:
+        return gemmi.read_structure(str(path))
+    except RuntimeError:
+        if not {".pdb", ".ent"} & {suffix.lower() for suffix in path.suffixes}:
+            raise
+        return gemmi.read_pdb(str(path), max_line_length=_BEFORE_LINE_NUMBERS)
 
 
 def centre(found: gemmi.Structure, box: int, pixel_size: float) -> None:

@@ -23,7 +23,7 @@ from extrecon_regularizers.deepres.units import COARSEST_VOXELS, FINEST_VOXELS
 from extrecon_regularizers.deepres.windows import Inputs, look_at
 
 Array = npt.NDArray[np.float32]
-Curve = npt.NDArray[np.float64]
+Curve = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
 Spectrum = npt.NDArray[np.complexfloating]
 
@@ -37,8 +37,8 @@ _SHARE_COARSE = 0.65
 _FREQUENCY = np.linspace(0.0, 0.5, 501)
 _RIM = 4
 _POOL, _CROPS_OF_A_MAP = 32, 2
-_SUPPORT_ANGSTROM = 2.0
-_SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, has 0.08 to 0.15
+SUPPORT_ANGSTROM = 2.0
+SUPPORT_LEVEL = 0.04  # Å⁻²; the inside of a protein, smoothed by so much, has 0.08 to 0.15
 _LEAST_SUPPORT = 0.04
 _STRONGEST_SHARPENING = 3.0
 _PURE_SHARE = 0.55  # of the maps: those of the definition itself, with noise of the two kinds it is tested with
@@ -83,9 +83,10 @@ class Look:
         return float(np.clip(found, FINEST_VOXELS, COARSEST_VOXELS))
 
 
-def raised_cosine(resolution_voxels: float, width: float = EDGE) -> Curve:
-    """Return a low-pass that is 1 up to the resolution and 0 from ``width`` beyond it, at `_FREQUENCY`."""
-    return np.asarray(0.5 + 0.5 * np.cos(np.pi * np.clip((_FREQUENCY - 1 / resolution_voxels) / width, 0.0, 1.0)))
+def raised_cosine(resolution_voxels: float, width: float = EDGE, frequency: Curve = _FREQUENCY) -> Curve:
+    """Return a low-pass that is 1 up to the resolution and 0 from ``width`` beyond it, at frequencies a voxel."""
+    beyond = np.clip((frequency - 1 / resolution_voxels) / width, 0.0, 1.0)
+    return np.asarray(0.5 + 0.5 * np.cos(np.pi * beyond))
 
 
 def _damping(b: float, voxel_angstrom: float) -> Curve:
@@ -123,7 +124,7 @@ class Samples:
         voxel = 1.0 if rng.random() < _SHARE_COARSE else 0.5
         truth = self._block(voxel)
         spectrum = scipy.fft.rfftn(truth)
-        support = self._smooth(spectrum, _SUPPORT_ANGSTROM / voxel) > _SUPPORT_LEVEL
+        support = self._smooth(spectrum, SUPPORT_ANGSTROM / voxel) > SUPPORT_LEVEL
         if support.mean() < _LEAST_SUPPORT:
             return []
         kind = rng.random()

@@ -14,6 +14,7 @@ from pathlib import Path
 import gemmi
 
 from extrecon.atoms.scattering import read_structure
+from extrecon.errors import InputError
 
 _LIST = Path(__file__).with_name("pdb_entries.txt")
 _PDB = "https://files.rcsb.org/download/{}.cif"
@@ -32,12 +33,12 @@ def fetched(entry: str, folder: Path) -> gemmi.Structure:
 
 
 def within_reach(entries: Iterable[str], folder: Path) -> Iterator[tuple[str, gemmi.Structure]]:
-    """Yield the entries that lie in ``folder`` or can be fetched into it, and tell of the others."""
+    """Yield the entries that can be read from ``folder`` or fetched into it, and tell of the others."""
     for entry in entries:
         try:
             found = fetched(entry, folder)
-        except OSError as error:
-            print(f"{entry} is left out: it is not in {folder} and cannot be fetched ({error}).", flush=True)
+        except (OSError, InputError) as error:
+            print(f"{entry} is left out, neither read from {folder} nor fetched into it: {error}", flush=True)
         else:
             yield entry, found
 

@@ -186,6 +186,16 @@ def test_what_is_not_a_structure_is_refused(tmp_path: Path) -> None:
         read_structure(tmp_path / "absent.cif")
 
 
+def test_old_pdb_files_number_their_lines_where_later_ones_have_charges(tmp_path: Path) -> None:
+    line = "ATOM    132  CA  CYS A   1      12.025  21.956  13.016  1.00  5.40      1ABC 132\n"
+    (tmp_path / "old.pdb").write_text(line)
+    (atom,) = (site.atom for site in read_structure(tmp_path / "old.pdb")[0].all())
+    assert (atom.element.name, atom.charge, atom.b_iso) == ("C", 0, pytest.approx(5.4))
+    (tmp_path / "broken.cif").write_text("loop_ 1")
+    with pytest.raises(InputError, match="not a readable PDB or mmCIF file"):
+        read_structure(tmp_path / "broken.cif")
+
+
 def test_a_cone_can_hold_a_share_of_the_particles(plan: Plan, tmp_path: Path) -> None:
     given = replace(plan, particles=400, orientations="cone", tilt_degrees=(0.0, 40.0), cone_fraction=0.75)
     heights = poses(run(given, tmp_path / "preferred") / "true.star").as_matrix()[:, 2, 2]
