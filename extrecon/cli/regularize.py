@@ -285,7 +285,7 @@ def _check_sharpening(
         record.sharpening = {"unknown": str(error)}
         return
     record.sharpening = found.percentiles()
-    record.warnings += [told] if (told := found.warning()) else []
+    record.warnings += found.warnings()
 
 
 def _sharpness(record: Record) -> list[str]:

@@ -89,8 +89,7 @@ def _judge_sharpening(scores: Scores, given: Inputs, mask: npt.NDArray[np.floati
         scores["warnings"].append(f"how sharp the map is could not be told: {error}")
         return
     scores["sharpening"] = found.told()
-    if told := found.warning():
-        scores["warnings"].append(told)
+    scores["warnings"] += found.warnings()
 
 
 def _compare(

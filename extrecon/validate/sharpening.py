@@ -22,7 +22,7 @@ import numpy.typing as npt
 from extrecon.errors import RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.fourier.resolution import resolution_of_last_above
-from extrecon.fourier.shells import Shells, fsc_of_maps, soft_step
+from extrecon.fourier.shells import Shells, fsc_of_maps, power, soft_step
 from extrecon.maps import HalfMap
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, load
 
@@ -34,6 +34,9 @@ LOOK, SIGNAL = "deepres", "monores"
 PERCENTILE = 20
 TOLERANCE = 0.1
 """Of the resolution: so much finer a map may look before it is called oversharpened."""
+
+MOST_BEYOND = 0.5
+"""Of a map's variance: so much may lie beyond its resolution, before it is told to be noise that was sharpened."""
 
 COARSEST_NYQUIST_ANGSTROM = 8.0
 """Where voxels are coarser, what DeepRes could tell is near the end of what it knows."""
@@ -71,6 +74,8 @@ class Sharpening:
     swept : how the unsharpened map looks with ever lower B factors, low-passed to the resolution; may be empty
     edges_angstrom : of the histograms' bins
     low_pass_angstrom : to which they were low-passed
+    beyond : share of the map's variance that lies beyond the resolution
+    beyond_unsharpened : the same before sharpening
     fsc_angstrom : resolution of the half-maps under the mask, FSC 0.143; None of a single map
     """
 
@@ -80,6 +85,8 @@ class Sharpening:
     swept: tuple[Looks, ...]
     edges_angstrom: npt.NDArray[np.float64]
     low_pass_angstrom: float
+    beyond: float
+    beyond_unsharpened: float
     fsc_angstrom: float | None = None
 
     @property
@@ -101,21 +108,31 @@ class Sharpening:
         return self.looks_angstrom < (1 - TOLERANCE) * self.allowed_angstrom
 
     @property
+    def is_mostly_noise(self) -> bool:
+        """Whether most of the map lies beyond its resolution, and did not before sharpening."""
+        return self.beyond > max(MOST_BEYOND, 2 * self.beyond_unsharpened)
+
+    @property
     def b_factor(self) -> float | None:
         """The B factor with which the unsharpened map looks as fine as its signal allows, Å²; None if none does."""
         percentiles = [(each.b_factor, each.percentile_angstrom) for each in self.swept]
         return first_b_factor(percentiles, self.allowed_angstrom)
 
-    def warning(self) -> str:
-        """Return a sentence if the map is oversharpened; else an empty one."""
-        if not self.is_oversharpened:
-            return ""
-        looks, allowed = self.looks_angstrom, self.allowed_angstrom
-        best = "" if self.b_factor is None else f"; {self.b_factor:.0f} Å² would suit the unsharpened one"
-        return (
-            f"oversharpened: a fifth of the particle looks finer than {looks:.1f} Å, while its signal allows "
-            f"{allowed:.1f} Å{best}"
-        )
+    def warnings(self) -> list[str]:
+        """Return a sentence each if the map is oversharpened, and if it is mostly noise."""
+        found = []
+        if self.is_oversharpened:
+            best = "" if self.b_factor is None else f"; {self.b_factor:.0f} Å² would suit the unsharpened one"
+            found.append(
+                f"oversharpened: a fifth of the particle looks finer than {self.looks_angstrom:.1f} Å, while its "
+                f"signal allows {self.allowed_angstrom:.1f} Å{best}"
+            )
+        if self.is_mostly_noise:
+            found.append(
+                f"{self.beyond:.0%} of the map's variance lies beyond {self.low_pass_angstrom:.1f} Å, its "
+                f"resolution, and {self.beyond_unsharpened:.0%} did before it was sharpened: low-pass it to that"
+            )
+        return found
 
     def percentiles(self) -> dict[str, float | bool]:
         """Return how fine the finest fifth looks and may look, Å, and whether the map is oversharpened."""
@@ -139,6 +156,8 @@ class Sharpening:
             "swept": [_told(each) for each in self.swept],
             "edges_angstrom": self.edges_angstrom.tolist(),
             "low_pass_angstrom": self.low_pass_angstrom,
+            "beyond": self.beyond,
+            "beyond_unsharpened": self.beyond_unsharpened,
             "fsc_angstrom": self.fsc_angstrom,
             "allowed_angstrom": self.allowed_angstrom,
         }
@@ -206,17 +225,18 @@ def judge_sharpening(
         curve = fsc_of_maps(first.density * mask, other.density * mask, compute)
         agreed = resolution_of_last_above(curve, of.pixel_size_angstrom)
     low_pass = max(agreed or float(np.percentile(allowed, _FINEST)), of.nyquist_angstrom)
-    return sharpening(of, unsharpened if sweep else None, allowed, look, low_pass, compute, fsc_angstrom=agreed)
+    return sharpening(of, unsharpened, allowed, look, low_pass, compute, sweep=sweep, fsc_angstrom=agreed)
 
 
 def sharpening(
     of: HalfMap,
-    unsharpened: HalfMap | None,
+    unsharpened: HalfMap,
     signal_angstrom: FloatArray,
     look: Told,
     low_pass_angstrom: float,
     compute: Compute | None = None,
     *,
+    sweep: bool = True,
     fsc_angstrom: float | None = None,
 ) -> Sharpening:
     """Return how sharp a map looks beside what its signal allows, and how the unsharpened map would look.
@@ -227,10 +247,11 @@ def sharpening(
     Parameters
     ----------
     of : the map
-    unsharpened : the same before sharpening, on the same grid; None to try no B factors
+    unsharpened : the same before sharpening, on the same grid
     signal_angstrom : local resolution by signal and noise, Å, at each voxel of the particle
     look : tells how fine a map looks
     low_pass_angstrom : the resolution, beyond which there is noise alone
+    sweep : look for the B factor that suits it
     fsc_angstrom : see `Sharpening`
     """
     compute = compute or cpu()
@@ -239,11 +260,20 @@ def sharpening(
     _, low_passed = next(_sharpened(of, low_pass_angstrom, compute))
     signal = _looks(signal_angstrom, 0.0, edges)
     as_it_is, cut_off = (_looks(look(each), 0.0, edges) for each in (of, low_passed))
-    found = Sharpening(signal, as_it_is, cut_off, (), edges, low_pass_angstrom, fsc_angstrom)
+    found = Sharpening(
+        signal=signal,
+        map=as_it_is,
+        low_passed=cut_off,
+        swept=(),
+        edges_angstrom=edges,
+        low_pass_angstrom=low_pass_angstrom,
+        beyond=_share_beyond(of, low_pass_angstrom, compute),
+        beyond_unsharpened=_share_beyond(unsharpened, low_pass_angstrom, compute),
+        fsc_angstrom=fsc_angstrom,
+    )
     swept: list[Looks] = []
     finer = 0
-    maps = () if unsharpened is None else _sharpened(unsharpened, low_pass_angstrom, compute)
-    for b, filtered in maps:
+    for b, filtered in _sharpened(unsharpened, low_pass_angstrom, compute) if sweep else ():
         swept.append(_looks(look(filtered), b, edges))
         finer = finer + 1 if swept[-1].percentile_angstrom < found.allowed_angstrom else 0
         if finer > _BEYOND:
@@ -255,6 +285,15 @@ def _looks(resolution_angstrom: FloatArray, b_factor: float, edges: npt.NDArray[
     low, median = (float(value) for value in np.percentile(resolution_angstrom, (PERCENTILE, 50)))
     inside = np.clip(resolution_angstrom, edges[0], edges[-1])
     return Looks(b_factor, low, median, np.histogram(inside, edges)[0])
+
+
+def _share_beyond(half_map: HalfMap, resolution_angstrom: float, compute: Compute) -> float:
+    """Return which share of a map's variance is finer than a resolution and the edge of a low-pass to it."""
+    shells = Shells(half_map.box, compute)
+    variances = power(shells.spectrum(half_map.density), shells)[1:]
+    edge = half_map.box * half_map.pixel_size_angstrom
+    first = round(edge / resolution_angstrom) + _EDGE_SHELLS
+    return float(variances[first:].sum() / max(variances.sum(), np.finfo(np.float64).tiny))
 
 
 def _sharpened(unsharpened: HalfMap, low_pass_angstrom: float, compute: Compute) -> Iterator[tuple[float, HalfMap]]:

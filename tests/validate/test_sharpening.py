@@ -59,9 +59,9 @@ def test_a_map_is_oversharpened_if_it_looks_finer_than_its_signal_allows(
 ) -> None:
     found = judged(b_factor)
     assert found.is_oversharpened is expected
-    assert bool(found.warning()) is expected
+    assert bool(found.warnings()) is expected
     if expected:
-        assert re.search(r"-(7[5-9]|8[0-5]) Å² would suit", found.warning())
+        assert re.search(r"-(7[5-9]|8[0-5]) Å² would suit", found.warnings()[0])
 
 
 def noise_beyond(volume: np.ndarray, level: float) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_noise_that_was_sharpened_with_it_does_not_hide_an_oversharpened_map(ato
     for b_factor, expected in ((-60.0, True), (0.0, False)):
         of = filtered(atoms, b_factor)
         of = of.with_density((of.density + noise_beyond(atoms, 50.0)).astype(np.float32))
-        found = sharpening(of, None, allowed, blind_in_noise, RESOLUTION)
+        found = sharpening(of, filtered(atoms, 80.0), allowed, blind_in_noise, RESOLUTION, sweep=False)
         assert found.map.percentile_angstrom == 10
         assert found.looks_angstrom == found.low_passed.percentile_angstrom
         assert found.is_oversharpened is expected
@@ -93,10 +93,29 @@ def test_detail_beyond_the_resolution_is_not_forgiven_because_a_low_pass_would_t
 ) -> None:
     of = filtered(atoms, 0.0)
     made_up = of.with_density((of.density + noise_beyond(atoms, 1.0)).astype(np.float32))
-    found = sharpening(made_up, None, looks(of), looks, RESOLUTION)
+    found = sharpening(made_up, of, looks(of), looks, RESOLUTION, sweep=False)
     assert found.low_passed.percentile_angstrom == pytest.approx(looks(of)[0], rel=0.03)
     assert found.looks_angstrom == found.map.percentile_angstrom
     assert found.is_oversharpened
+
+
+def test_a_map_that_sharpening_made_mostly_noise_is_to_be_low_passed(atoms: np.ndarray) -> None:
+    unsharpened, sharp = filtered(atoms, B_OF_THE_MAP), filtered(atoms, 0.0)
+    allowed = looks(sharp)
+    for level, before, expected in ((2.0, 0.0, True), (0.3, 0.0, False), (2.0, 2.0, False)):
+        of, whole = (
+            each.with_density((each.density + noise_beyond(atoms, times)).astype(np.float32))
+            for each, times in ((sharp, level), (unsharpened, before))
+        )
+        found = sharpening(of, whole, allowed, blind_in_noise, RESOLUTION, sweep=False)
+        assert found.is_mostly_noise is expected
+        assert any("low-pass it to that" in told for told in found.warnings()) is expected
+    noise = noise_beyond(atoms, 2.0)
+    variances = [float(np.var(volume)) for volume in (noise, sharp.density)]
+    of = sharp.with_density((sharp.density + noise).astype(np.float32))
+    told = sharpening(of, unsharpened, allowed, blind_in_noise, RESOLUTION, sweep=False)
+    # Shells end at Nyquist and the corners of the noise lie beyond.
+    assert 0.6 * variances[0] / sum(variances) < told.beyond < variances[0] / sum(variances)
 
 
 def test_the_sweep_begins_with_the_map_as_it_is_and_ends_soon_after_it_looks_too_fine(
