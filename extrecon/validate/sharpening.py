@@ -41,6 +41,7 @@ MOST_BEYOND = 0.5
 COARSEST_NYQUIST_ANGSTROM = 8.0
 """Where voxels are coarser, what DeepRes could tell is near the end of what it knows."""
 
+_GROWTH = 4.0  # of what lies beyond the resolution, beside what lies within it
 _STEP = 0.5
 _MOST_STEPS = 12
 _BEYOND = 2
@@ -109,8 +110,10 @@ class Sharpening:
 
     @property
     def is_mostly_noise(self) -> bool:
-        """Whether most of the map lies beyond its resolution, and did not before sharpening."""
-        return self.beyond > max(MOST_BEYOND, 2 * self.beyond_unsharpened)
+        """Whether most of the map lies beyond its resolution, and sharpening brought much of it there."""
+        within, within_unsharpened = 1 - self.beyond, 1 - self.beyond_unsharpened
+        has_grown = self.beyond * within_unsharpened > _GROWTH * self.beyond_unsharpened * within
+        return self.beyond > MOST_BEYOND and has_grown
 
     @property
     def b_factor(self) -> float | None:
