@@ -293,7 +293,8 @@ def _looks(resolution_angstrom: FloatArray, b_factor: float, edges: npt.NDArray[
 def _share_beyond(half_map: HalfMap, resolution_angstrom: float, compute: Compute) -> float:
     """Return which share of a map's variance is finer than a resolution and the edge of a low-pass to it."""
     shells = Shells(half_map.box, compute)
-    variances = power(shells.spectrum(half_map.density), shells)[1:]
+    variances = power(shells.spectrum(half_map.density), shells)
+    variances[0] = 0.0  # the mean is no variance
     edge = half_map.box * half_map.pixel_size_angstrom
     first = round(edge / resolution_angstrom) + _EDGE_SHELLS
     return float(variances[first:].sum() / max(variances.sum(), np.finfo(np.float64).tiny))
