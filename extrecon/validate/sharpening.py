@@ -44,7 +44,7 @@ COARSEST_NYQUIST_ANGSTROM = 8.0
 _GROWTH = 4.0  # of what lies beyond the resolution, beside what lies within it
 _STEP = 0.5
 _MOST_STEPS = 12
-_BEYOND = 2
+_STEPS_FINER = 2
 _EDGE_SHELLS = 2
 _FINEST = 2  # percentile of a single map's local resolution, taken for its resolution
 _BINS = 60
@@ -279,7 +279,7 @@ def sharpening(
     for b, filtered in _sharpened(unsharpened, low_pass_angstrom, compute) if sweep else ():
         swept.append(_looks(look(filtered), b, edges))
         finer = finer + 1 if swept[-1].percentile_angstrom < found.allowed_angstrom else 0
-        if finer > _BEYOND:
+        if finer > _STEPS_FINER:
             break
     return replace(found, swept=tuple(swept))
 

@@ -172,15 +172,9 @@ class Samples:
         before = self._filtered(spectrum, raised_cosine(drawn[0]) * _damping(left - sharpening, voxel))
         level = float(before[support].std() * np.exp(rng.uniform(*np.log(_NOISE_BEFORE_SHARPENING))))
         white = scipy.fft.rfftn(rng.standard_normal((BOX,) * 3, dtype=np.float32) * np.float32(level))
-        if len(drawn) == 1 and rng.random() < 0.5:
-            noise, most = (
-                self._filtered(white, raised_cosine(drawn[0]) * _damping(sharpening, voxel)),
-                _MOST_NOISE_CUT_OFF,
-            )
-        else:
-            noise, most = self._filtered(white, _damping(sharpening, voxel), corners=True), _MOST_NOISE
-        highest = most * float(signal[support].std())
-        return signal + noise * np.float32(min(1.0, highest / (noise.std() + 1e-9))), label
+        low_pass = raised_cosine(drawn[0]) if len(drawn) == 1 and rng.random() < 0.5 else None
+        deviation = float(signal[support].std())
+        return signal + self._amplified(white, _damping(sharpening, voxel), low_pass, deviation), label
 
     def _of_any_look(self, truth: Array, spectrum: Spectrum, support: Mask, voxel: float) -> tuple[Array, Array]:
         """Return a map that has been filtered, blurred, sharpened, masked and so on, and its label."""
@@ -303,13 +297,15 @@ class Samples:
         rng = self._rng
         if rng.random() < 0.6:
             b -= abs(rng.normal(0.0, 1.5)) * 4 / cutoff**2  # the first factor: logarithm of the gain at the cut-off
-        gain = np.exp(np.minimum(-b * _FREQUENCY**2 / 4, _MOST_AMPLIFIED))
-        post_processed = rng.random() < 0.5
-        if post_processed:
-            gain *= raised_cosine(1 / min(cutoff, 0.48))
-        noise = self._filtered(scipy.fft.rfftn(noise), gain, corners=not post_processed)
-        highest = (_MOST_NOISE_CUT_OFF if post_processed else _MOST_NOISE) * deviation
-        return noise * np.float32(min(1.0, highest / (noise.std() + 1e-9)))
+        low_pass = raised_cosine(1 / min(cutoff, 0.48)) if rng.random() < 0.5 else None
+        return self._amplified(scipy.fft.rfftn(noise), _damping(b, 1.0), low_pass, deviation)
+
+    def _amplified(self, noise: Spectrum, gain: Curve, low_pass: Curve | None, deviation: float) -> Array:
+        """Apply a sharpening to noise, and a low-pass; so many of the signal's deviations are the most it gets."""
+        is_cut_off = low_pass is not None
+        amplified = self._filtered(noise, gain if low_pass is None else gain * low_pass, corners=not is_cut_off)
+        highest = (_MOST_NOISE_CUT_OFF if is_cut_off else _MOST_NOISE) * deviation
+        return amplified * np.float32(min(1.0, highest / (amplified.std() + 1e-9)))
 
     def _surrounded(self, density: Array, support: Mask, deviation: float, voxel: float) -> Array:
         """Add what lies around a molecule: water that takes contrast away, a membrane; or cut it off by a mask."""
