@@ -48,6 +48,7 @@ _STEPS_FINER = 2
 _EDGE_SHELLS = 2
 _FINEST = 2  # percentile of a single map's local resolution, taken for its resolution
 _BINS = 60
+_NEARLY_ALL = 0.99
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,9 @@ class Sharpening:
             )
         if self.is_mostly_noise:
             found.append(
-                f"{self.beyond:.0%} of the map's variance lies beyond {self.low_pass_angstrom:.1f} Å, its "
-                f"resolution, and {self.beyond_unsharpened:.0%} did before it was sharpened: low-pass it to that"
+                f"{_percent(self.beyond)} of the map's variance lies beyond {self.low_pass_angstrom:.1f} Å, its "
+                f"resolution, and {_percent(self.beyond_unsharpened)} did before it was sharpened: "
+                "low-pass it to that"
             )
         return found
 
@@ -164,6 +166,11 @@ class Sharpening:
             "fsc_angstrom": self.fsc_angstrom,
             "allowed_angstrom": self.allowed_angstrom,
         }
+
+
+def _percent(share: float) -> str:
+    """Return a share in words; one that is not quite all is not called so."""
+    return f"{share:.0%}" if share <= _NEARLY_ALL else f"more than {_NEARLY_ALL:.0%}"
 
 
 def _told(looks: Looks) -> Mapping[str, Any]:
@@ -263,6 +270,8 @@ def sharpening(
     _, low_passed = next(_sharpened(of, low_pass_angstrom, compute))
     signal = _looks(signal_angstrom, 0.0, edges)
     as_it_is, cut_off = (_looks(look(each), 0.0, edges) for each in (of, low_passed))
+    is_sharpened = not np.array_equal(of.density, unsharpened.density)
+    beyond = _share_beyond(of, low_pass_angstrom, compute)
     found = Sharpening(
         signal=signal,
         map=as_it_is,
@@ -270,14 +279,17 @@ def sharpening(
         swept=(),
         edges_angstrom=edges,
         low_pass_angstrom=low_pass_angstrom,
-        beyond=_share_beyond(of, low_pass_angstrom, compute),
-        beyond_unsharpened=_share_beyond(unsharpened, low_pass_angstrom, compute),
+        beyond=beyond,
+        beyond_unsharpened=_share_beyond(unsharpened, low_pass_angstrom, compute) if is_sharpened else beyond,
         fsc_angstrom=fsc_angstrom,
     )
+    if not sweep:
+        return found
     swept: list[Looks] = []
     finer = 0
-    for b, filtered in _sharpened(unsharpened, low_pass_angstrom, compute) if sweep else ():
-        swept.append(_looks(look(filtered), b, edges))
+    for b, filtered in _sharpened(unsharpened, low_pass_angstrom, compute):
+        is_seen = b == 0.0 and not is_sharpened
+        swept.append(cut_off if is_seen else _looks(look(filtered), b, edges))
         finer = finer + 1 if swept[-1].percentile_angstrom < found.allowed_angstrom else 0
         if finer > _STEPS_FINER:
             break

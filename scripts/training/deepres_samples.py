@@ -45,6 +45,7 @@ _PURE_SHARE = 0.55  # of the maps: those of the definition itself, with noise of
 _SHARPENED_SHARE = 0.15  # of the maps: blurred, noised, then sharpened by a B factor, as post-processing does
 _PURE_NOISE = (0.0, 0.16)  # Å⁻²; the paper's maps have 0.08
 _PURE_PHASES = (0.25, 1.0)  # of the molecule's amplitudes: about a small one in a large box they are spread thin
+_MOST_PIECES = 8  # in a cube
 _PURE_LENGTH_ANGSTROM = (8.0, 40.0)  # of regions: up to those of a protein's chains
 _LENGTH_ANGSTROM = (8.0, 22.0)
 _BLURRED_BY, _B_FACTOR_LEFT = (0.0, 120.0), (-110.0, 60.0)  # Å²
@@ -141,15 +142,18 @@ class Samples:
         return [self._cut(inputs, label, weight, voxel) for _ in range(_CROPS_OF_A_MAP)]
 
     def _pure(self, truth: Array, spectrum: Spectrum, voxel: float) -> tuple[Array, Array]:
-        """Return a map of one or two resolutions, and its label: pure, but for noise, white or of random phases.
+        """Return a map of one resolution or several, and its label: pure, but for noise, white or of random phases.
 
         The molecule is at rest and the filter the definition's: what the map looks like is beyond dispute.
         """
         rng = self._rng
         low, high = (edge / voxel for edge in RANGES_ANGSTROM[voxel])
-        drawn = rng.uniform(low, high, int(rng.choice([1, 2])))
+        drawn = rng.uniform(low, high, int(rng.choice([1, 2, 4], p=[0.4, 0.2, 0.4])))
         gains = [(raised_cosine(r), float(r)) for r in drawn]
-        signal, label = self._mixed(truth, spectrum, gains, rng.uniform(*_PURE_LENGTH_ANGSTROM) / voxel)
+        if len(drawn) == 4:
+            signal, label = self._pieced(truth, gains)
+        else:
+            signal, label = self._mixed(truth, spectrum, gains, rng.uniform(*_PURE_LENGTH_ANGSTROM) / voxel)
         if len(drawn) == 1 and rng.random() < 0.5:
             share = float(np.exp(rng.uniform(*np.log(_PURE_PHASES))))
             return signal + self._random_phases(spectrum, 1 / drawn[0], EDGE, share), label
@@ -184,6 +188,25 @@ class Samples:
         deviation = float(signal[support].std())
         density = signal + self._noise(spectrum, gains[0], deviation, b / voxel**2)
         return self._surrounded(density, support, deviation, voxel), label
+
+    def _pieced(self, truth: Array, gains: list[tuple[Curve, float]]) -> tuple[Array, Array]:
+        """Return the sum of pieces, each filtered by itself as a complex's chains may be, and its label.
+
+        A piece is what is nearest to one of some points; a gain may be that of several pieces.
+        """
+        rng = self._rng
+        points = rng.uniform(0, BOX, (int(rng.integers(2, _MOST_PIECES + 1)), 3))
+        axis = np.arange(BOX)
+        apart = [
+            ((axis - z) ** 2)[:, None, None] + ((axis - y) ** 2)[:, None] + (axis - x) ** 2 for z, y, x in points
+        ]
+        which = np.argmin(apart, axis=0) % len(gains)
+        signal, label = np.zeros_like(truth), np.empty_like(truth)
+        for number, (gain, told) in enumerate(gains[: len(points)]):
+            own = which == number
+            signal += self._filtered(scipy.fft.rfftn(truth * own), gain)
+            label[own] = told
+        return signal, label
 
     def _random_phases(self, spectrum: Spectrum, cutoff: float, width: float, share: float) -> Array:
         """Return the molecule's components from one frequency to another, with phases drawn at random."""

@@ -110,6 +110,7 @@ def test_a_map_that_sharpening_made_mostly_noise_is_to_be_low_passed(atoms: np.n
         )
         found = sharpening(of, whole, allowed, blind_in_noise, RESOLUTION, sweep=False)
         assert found.is_mostly_noise is expected
+        assert any("more than 99% of the map" in told for told in found.warnings()) is (level > 10)
         assert any("low-pass it to that" in told for told in found.warnings()) is expected
     noise = noise_beyond(atoms, 2.0)
     variances = [float(np.var(volume)) for volume in (noise, sharp.density)]
@@ -129,6 +130,20 @@ def test_the_sweep_begins_with_the_map_as_it_is_and_ends_soon_after_it_looks_too
     assert percentiles == sorted(percentiles, reverse=True)
     assert sum(value < wanted for value in percentiles) <= 3
     assert all(each.counts.sum() == 10 for each in swept)
+
+
+def test_no_map_is_looked_at_twice(atoms: np.ndarray) -> None:
+    unsharpened = filtered(atoms, B_OF_THE_MAP)
+    seen: list[bytes] = []
+
+    def remember(half_map: HalfMap) -> np.ndarray:
+        seen.append(half_map.density.tobytes())
+        return looks(half_map)
+
+    found = sharpening(unsharpened, unsharpened, looks(filtered(atoms, 0.0)), remember, RESOLUTION)
+    assert len(set(seen)) == len(seen)
+    assert found.swept[0] == found.low_passed
+    assert found.beyond == found.beyond_unsharpened
 
 
 def test_what_never_looks_as_fine_as_its_signal_allows_has_no_b_factor(atoms: np.ndarray) -> None:
