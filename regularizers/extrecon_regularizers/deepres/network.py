@@ -3,7 +3,8 @@
 The window of Ramírez-Aportela et al. (2019) has 13³ voxels and is moved over the map; here convolutions do the same
 for all voxels at once. Detail is looked at on the map's own voxels, then on blocks of 2³ and 4³ of them: local
 resolution itself is smooth, so it is told for blocks of 2³. The power of each band of frequencies is given
-as well: so few weights would take long to learn what Fourier transforms know.
+as well: so few weights would take long to learn what Fourier transforms know. Where a map is the same all around, a
+block's bands by themselves tell its resolution best; the rest of the network finds where it is not.
 
 This is what is trained, and what runs on a GPU; a processor runs network.onnx, made from it by
 ``scripts/make_network_graphs``.
@@ -14,10 +15,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-INPUTS, BANDS = 2, 10
+INPUTS, BANDS = 2, 30
 OUTPUTS = 2
 
 WIDTHS, BLOCKS = (16, 32, 64), (2, 2, 1)
+SPECTRUM_WIDTH = 96
 
 
 class Residual(nn.Module):
@@ -38,6 +40,25 @@ class Residual(nn.Module):
         return out
 
 
+class Spectrum(nn.Module):
+    """What a block's bands tell by themselves: two hidden layers, and features for two places in the network."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv3d(BANDS, SPECTRUM_WIDTH, 1)
+        self.condition = nn.Linear(1, SPECTRUM_WIDTH)
+        self.second = nn.Conv3d(SPECTRUM_WIDTH, SPECTRUM_WIDTH, 1)
+        self.leave = nn.Conv3d(SPECTRUM_WIDTH, 2 * width, 1)
+        nn.init.zeros_(self.leave.weight)
+        nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
+
+    def forward(self, bands: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features of each block, twice (b, width, z/2, y/2, x/2)."""
+        hidden = functional.relu(self.first(bands) + self.condition(condition)[:, :, None, None, None])
+        early, late = self.leave(functional.relu(self.second(hidden))).chunk(2, dim=1)
+        return early, late
+
+
 class ResolutionNetwork(nn.Module):
     """Local resolution and its error from a map whose windows have unit norm.
 
@@ -53,6 +74,7 @@ class ResolutionNetwork(nn.Module):
         self.enter = nn.Conv3d(INPUTS, voxel, 3, padding=1)
         self.halve = nn.Conv3d(voxel, fine, 4, stride=2, padding=1)
         self.bands = nn.Conv3d(BANDS, fine, 1)
+        self.spectrum = Spectrum(fine)
         self.fine = nn.ModuleList(Residual(fine) for _ in range(blocks[0]))
         self.shrink = nn.Conv3d(fine, coarse, 2, stride=2)
         self.coarse = nn.ModuleList(Residual(coarse) for _ in range(blocks[1]))
@@ -68,16 +90,17 @@ class ResolutionNetwork(nn.Module):
         Parameters
         ----------
         windows : (b, 2, z, y, x) see `extrecon_regularizers.deepres.windows`; edges multiples of 4
-        bands : (b, 10, z/2, y/2, x/2)
+        bands : (b, 30, z/2, y/2, x/2)
         condition : (b, 1) log2 of 1 Å over the voxel's edge
         """
-        x = self.halve(functional.relu(self.enter(windows))) + self.bands(bands)
+        early, late = self.spectrum(bands, condition)
+        x = self.halve(functional.relu(self.enter(windows))) + self.bands(bands) + early
         for block in self.fine:
             x = block(x, condition)
         wide = self.shrink(x)
         for block in self.coarse:
             wide = block(wide, condition)
-        x = x + self.grow(wide)
+        x = x + self.grow(wide) + late
         for block in self.out:
             x = block(x, condition)
         told = self.leave(functional.relu(x))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.deepres.network import ResolutionNetwork
 
 SHIPPED = "deepres.safetensors"
-SHIPPED_SHA256 = "70645a6582a722d8936b0d8e00b17266f2f9251c12769d0e3e165fe0d26167b7"
+SHIPPED_SHA256 = "6eb8138174ac4748f650b6a0ddf80cde41824ad28e6213a30e4e79ea32a8be97"
 _GRAPH = Path(__file__).with_name("network.onnx")
 _HINT = "Name a file that scripts/train_deepres wrote, or leave weights empty for those that are shipped."
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.fft
 
 Array = npt.NDArray[np.float32]
+Spectrum = npt.NDArray[np.complexfloating]
 
 MEAN_SIGMA_VOXELS = 6.0
 """The mean under a Gaussian of this width is subtracted: a map's offset and large-scale shading tell nothing."""
@@ -23,9 +24,18 @@ SMOOTH_SIGMA_VOXELS = 1.5
 NORM_FLOOR = 0.02
 """As a share of the map's largest local norm: empty solvent is not to be blown up."""
 
-BAND_PERIODS_VOXELS = (16.0, 12.0, 9.3, 7.4, 6.0, 4.9, 4.0, 3.3, 2.75, 2.3)
+WIDE_BANDS = (16.0, 12.0, 9.3, 7.4, 6.0, 4.9, 4.0, 3.3, 2.75, 2.3)
+NARROW_BANDS = tuple(float(period) for period in np.geomspace(16.0, 2.15, 20))
+"""Periods, voxels.
+
+Narrow bands tell where a spectrum ends, whatever the fold that it is of: at 5 Å β strands look finer than helices.
+Filters so sharp reach far; wide bands tell where in the map that is.
+"""
+
 _LEAST_SHARE = 1e-6
 _BLOCK = 2
+_COARSE_PERIOD_VOXELS = 6.0
+"""The square of a band as coarse as this keeps, on blocks, clear of the frequencies that are averaged over."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class Inputs:
     Attributes
     ----------
     windows : (2, n, n, n) the map and a smoothed version, each over its own local norm
-    bands : (10, n/2, n/2, n/2) scaled logarithms of the bands' shares of the local variance, on blocks of 2³ voxels
+    bands : (30, n/2, n/2, n/2) scaled logarithms of the bands' shares of the local variance, on blocks of 2³ voxels
     """
 
     windows: Array
@@ -54,7 +64,9 @@ def look_at(density: npt.NDArray[np.floating], threads: int = 1) -> Inputs:
     """
     shape = density.shape
     spectrum = scipy.fft.rfftn(np.asarray(density, dtype=np.float32), workers=threads)
-    bands = _bands(spectrum, shape, threads)
+    bands = np.empty((len(WIDE_BANDS) + len(NARROW_BANDS), *(n // _BLOCK for n in shape)), dtype=np.float32)
+    _show_bands(bands[: len(WIDE_BANDS)], spectrum, shape, WIDE_BANDS, threads)
+    _show_bands(bands[len(WIDE_BANDS) :], spectrum, shape, NARROW_BANDS, threads)
     spectrum *= 1.0 - _gaussian(shape, MEAN_SIGMA_VOXELS)
     windows = np.empty((2, *shape), dtype=np.float32)
     windows[0] = scipy.fft.irfftn(spectrum, s=shape, workers=threads)
@@ -66,22 +78,55 @@ def look_at(density: npt.NDArray[np.floating], threads: int = 1) -> Inputs:
     return Inputs(windows, bands)
 
 
-def _bands(spectrum: npt.NDArray[np.complexfloating], shape: tuple[int, ...], threads: int) -> Array:
-    """Return the logarithm of each band's share of the local variance, shifted and scaled to some ±1."""
+def _show_bands(
+    bands: Array, spectrum: Spectrum, shape: tuple[int, ...], periods: tuple[float, ...], threads: int
+) -> None:
+    """Fill in the logarithm of each band's share of the local variance, shifted and scaled to some ±1."""
+    blocks = bands.shape[1:]
+    coarse = _on_blocks(spectrum, shape)
+    octaves, coarse_octaves = _octaves(shape), _octaves(blocks) - 1.0
+    centres = -np.log2(np.array(periods, dtype=np.float32))
+    width = (centres[-1] - centres[0]) / (len(centres) - 1)
+    for number, centre in enumerate(centres):
+        if periods[number] >= _COARSE_PERIOD_VOXELS:
+            band = scipy.fft.irfftn(coarse * _triangle(coarse_octaves, centre, width), s=blocks, workers=threads)
+            squares = band * band
+        else:
+            band = scipy.fft.irfftn(spectrum * _triangle(octaves, centre, width), s=shape, workers=threads)
+            squares = _by_blocks(band * band)
+        bands[number] = _averaged(squares, NORM_SIGMA_VOXELS / _BLOCK, threads)
+    total = bands.sum(axis=0)
+    total += _floor(total, NORM_FLOOR**2)
+    bands /= total
+    bands += np.float32(_LEAST_SHARE)
+    np.log(bands, out=bands)
+    bands /= 4
+    bands += np.float32(0.75)
+
+
+def _triangle(octaves: Array, centre: np.float32, width: np.float32) -> Array:
+    gain: Array = np.clip(1.0 - np.abs(octaves - centre) / width, 0.0, None)
+    return gain
+
+
+def _octaves(shape: tuple[int, ...]) -> Array:
+    """Return log2 of the frequency, cycles a voxel, on the points of a real transform."""
     axes = [scipy.fft.fftfreq(n) for n in shape[:-1]] + [scipy.fft.rfftfreq(shape[-1])]
     z, y, x = (axis.astype(np.float32) ** 2 for axis in axes)
-    octaves = 0.5 * np.log2(z[:, None, None] + y[:, None] + x + np.float32(1e-12))
-    centres = -np.log2(np.array(BAND_PERIODS_VOXELS))
-    power = np.empty((len(centres), *(n // _BLOCK for n in shape)), dtype=np.float32)
-    for number, centre in enumerate(centres):
-        width = (centres[-1] - centres[0]) / (len(centres) - 1)
-        gain = np.clip(1.0 - np.abs(octaves - np.float32(centre)) / np.float32(width), 0.0, None)
-        band = scipy.fft.irfftn(spectrum * gain, s=shape, workers=threads)
-        power[number] = _averaged(_by_blocks(band * band), NORM_SIGMA_VOXELS / _BLOCK, threads)
-    total = power.sum(axis=0)
-    share = power / (total + _floor(total, NORM_FLOOR**2))
-    scaled: Array = np.log(share + np.float32(_LEAST_SHARE)) / 4 + np.float32(0.75)
-    return scaled
+    found: Array = 0.5 * np.log2(z[:, None, None] + y[:, None] + x + np.float32(1e-12))
+    return found
+
+
+def _on_blocks(spectrum: Spectrum, shape: tuple[int, ...]) -> Spectrum:
+    """Return the transform of a map at the middles of blocks of 2³ voxels, without what these cannot hold."""
+    blocks = [n // _BLOCK for n in shape]
+    orders = [np.rint(scipy.fft.fftfreq(m) * m).astype(int) for m in blocks[:-1]] + [np.arange(blocks[-1] // 2 + 1)]
+    kept: Spectrum = spectrum[np.ix_(*(order % n for order, n in zip(orders, shape, strict=True)))]
+    for axis, (order, n) in enumerate(zip(orders, shape, strict=True)):
+        along = np.exp(1j * np.pi * order / n).astype(np.complex64)  # by half a voxel
+        kept *= along.reshape(-1, *[1] * (len(shape) - 1 - axis))
+    kept /= np.float32(_BLOCK ** len(shape))
+    return kept
 
 
 def _by_blocks(values: Array) -> Array:

@@ -20,7 +20,7 @@ from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon_regularizers.cnn import weights as cnn
 from extrecon_regularizers.cnn.network import Denoiser
 from extrecon_regularizers.deepres import weights as deepres
-from extrecon_regularizers.deepres.network import ResolutionNetwork
+from extrecon_regularizers.deepres.network import BANDS, ResolutionNetwork
 from extrecon_regularizers.networks import engine
 from extrecon_regularizers.networks.engine import Array, Network, checked, running
 from extrecon_regularizers.networks.runtime import SILENCE, onnx_runtime
@@ -40,7 +40,7 @@ def cnn_network() -> tuple[Network, list[Array]]:
 
 def deepres_network() -> tuple[Network, list[Array]]:
     halves = (edge // 2 for edge in EDGES)
-    return deepres.load().network, [random(1, 2, *EDGES), random(1, 10, *halves), random(1, 1)]
+    return deepres.load().network, [random(1, 2, *EDGES), random(1, BANDS, *halves), random(1, 1)]
 
 
 MAKERS = pytest.mark.parametrize("make", [cnn_network, deepres_network])
