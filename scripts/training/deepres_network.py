@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from extrecon_regularizers.deepres.network import BANDS, INPUTS, OUTPUTS, ResolutionNetwork, Spectrum
+from extrecon_regularizers.deepres.network import BANDS, INPUTS, OUTPUTS, BandLayers, ResolutionNetwork
 
 _MOMENTUM = 0.03
 _BRANCH_SCALE = 0.3
@@ -44,7 +44,7 @@ class TrainedNetwork(nn.Module):
         self.bands = nn.Conv3d(BANDS, fine, 1)
         self.bands_norm = nn.BatchNorm3d(fine, momentum=_MOMENTUM)
         nn.init.constant_(self.bands_norm.weight, _BRANCH_SCALE)
-        self.spectrum = Spectrum(fine)
+        self.spectrum = BandLayers(fine)
         self.fine = nn.ModuleList(_Residual(fine) for _ in range(blocks[0]))
         self.shrink = nn.Conv3d(fine, coarse, 2, stride=2)
         self.shrink_norm = nn.BatchNorm3d(coarse, momentum=_MOMENTUM)

@@ -19,7 +19,7 @@ INPUTS, BANDS = 2, 30
 OUTPUTS = 2
 
 WIDTHS, BLOCKS = (16, 32, 64), (2, 2, 1)
-SPECTRUM_WIDTH = 96
+BAND_LAYERS_WIDTH = 96
 
 
 class Residual(nn.Module):
@@ -40,15 +40,15 @@ class Residual(nn.Module):
         return out
 
 
-class Spectrum(nn.Module):
+class BandLayers(nn.Module):
     """What a block's bands tell by themselves: two hidden layers, and features for two places in the network."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv3d(BANDS, SPECTRUM_WIDTH, 1)
-        self.condition = nn.Linear(1, SPECTRUM_WIDTH)
-        self.second = nn.Conv3d(SPECTRUM_WIDTH, SPECTRUM_WIDTH, 1)
-        self.leave = nn.Conv3d(SPECTRUM_WIDTH, 2 * width, 1)
+        self.first = nn.Conv3d(BANDS, BAND_LAYERS_WIDTH, 1)
+        self.condition = nn.Linear(1, BAND_LAYERS_WIDTH)
+        self.second = nn.Conv3d(BAND_LAYERS_WIDTH, BAND_LAYERS_WIDTH, 1)
+        self.leave = nn.Conv3d(BAND_LAYERS_WIDTH, 2 * width, 1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
@@ -74,7 +74,7 @@ class ResolutionNetwork(nn.Module):
         self.enter = nn.Conv3d(INPUTS, voxel, 3, padding=1)
         self.halve = nn.Conv3d(voxel, fine, 4, stride=2, padding=1)
         self.bands = nn.Conv3d(BANDS, fine, 1)
-        self.spectrum = Spectrum(fine)
+        self.spectrum = BandLayers(fine)
         self.fine = nn.ModuleList(Residual(fine) for _ in range(blocks[0]))
         self.shrink = nn.Conv3d(fine, coarse, 2, stride=2)
         self.coarse = nn.ModuleList(Residual(coarse) for _ in range(blocks[1]))
