@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from extrecon_regularizers.deepres.network import BANDS, INPUTS, OUTPUTS, BandLayers, ResolutionNetwork
+from extrecon_regularizers.deepres.network import INPUTS, OUTPUTS, BandLayers, ResolutionNetwork
+from extrecon_regularizers.deepres.windows import BANDS
 
 _MOMENTUM = 0.03
 _BRANCH_SCALE = 0.3

@@ -200,12 +200,17 @@ class Samples:
         apart = [
             ((axis - z) ** 2)[:, None, None] + ((axis - y) ** 2)[:, None] + (axis - x) ** 2 for z, y, x in points
         ]
-        which = np.argmin(apart, axis=0) % len(gains)
+        return self._by_region(truth, np.argmin(apart, axis=0) % len(gains), gains)
+
+    def _by_region(
+        self, truth: Array, which: npt.NDArray[np.integer], gains: list[tuple[Curve, float]]
+    ) -> tuple[Array, Array]:
+        """Return the sum of regions, ``which`` of whose gains each is filtered with by itself, and its label."""
         signal, label = np.zeros_like(truth), np.empty_like(truth)
-        for number, (gain, told) in enumerate(gains[: len(points)]):
+        for number in np.unique(which):
             own = which == number
+            gain, label[own] = gains[number]
             signal += self._filtered(scipy.fft.rfftn(truth * own), gain)
-            label[own] = told
         return signal, label
 
     def _random_phases(self, spectrum: Spectrum, cutoff: float, width: float, share: float) -> Array:
@@ -271,10 +276,7 @@ class Samples:
             return self._filtered(spectrum, gains[0][0]), np.full_like(truth, gains[0][1])
         field = self._field(length_voxels)
         if len(gains) == 2:
-            first = (field > rng.normal(0.0, 0.4)).astype(np.float32)
-            one = self._filtered(scipy.fft.rfftn(truth * first), gains[0][0])
-            other = self._filtered(scipy.fft.rfftn(truth * (1 - first)), gains[1][0])
-            return one + other, np.where(first > 0.5, *(np.float32(told) for _, told in gains))
+            return self._by_region(truth, (field <= rng.normal(0.0, 0.4)).astype(np.intp), gains)
         place = np.clip(1.5 + 1.2 * field, 0.0, 2.999)
         signal, frequency = np.zeros_like(truth), np.zeros_like(truth)
         for number, (gain, told) in enumerate(gains):

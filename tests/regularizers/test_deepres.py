@@ -25,10 +25,10 @@ from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, available
 from extrecon.settings import Setting, read_settings
 from extrecon_regularizers.deepres.apply import apply_network
 from extrecon_regularizers.deepres.method import DeepRes
-from extrecon_regularizers.deepres.network import BANDS, ResolutionNetwork, count_weights
+from extrecon_regularizers.deepres.network import ResolutionNetwork, count_weights
 from extrecon_regularizers.deepres.units import from_unit, to_unit
 from extrecon_regularizers.deepres.weights import load
-from extrecon_regularizers.deepres.windows import Inputs, look_at
+from extrecon_regularizers.deepres.windows import BANDS, Inputs, look_at
 from extrecon_regularizers.localdeblur.regularizer import LocalDeblur
 from extrecon_regularizers.networks.weights import folder
 from tests.molecules import helix_bundle, spectrum_of

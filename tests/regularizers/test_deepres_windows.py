@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from extrecon_regularizers.deepres.network import BANDS
-from extrecon_regularizers.deepres.windows import NARROW_BANDS, WIDE_BANDS, look_at
+from extrecon_regularizers.deepres.windows import BANDS, NARROW_BANDS, WIDE_BANDS, look_at
 
 BOX = 64
 

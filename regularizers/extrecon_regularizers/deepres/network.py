@@ -15,8 +15,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-INPUTS, BANDS = 2, 30
-OUTPUTS = 2
+from extrecon_regularizers.deepres.windows import BANDS
+
+INPUTS, OUTPUTS = 2, 2
 
 WIDTHS, BLOCKS = (16, 32, 64), (2, 2, 1)
 BAND_LAYERS_WIDTH = 96

@@ -32,6 +32,8 @@ Narrow bands tell where a spectrum ends, whatever the fold that it is of: at 5 �
 Filters so sharp reach far; wide bands tell where in the map that is.
 """
 
+BANDS = len(WIDE_BANDS) + len(NARROW_BANDS)
+
 _LEAST_SHARE = 1e-6
 _BLOCK = 2
 _COARSE_PERIOD_VOXELS = 6.0
@@ -64,9 +66,11 @@ def look_at(density: npt.NDArray[np.floating], threads: int = 1) -> Inputs:
     """
     shape = density.shape
     spectrum = scipy.fft.rfftn(np.asarray(density, dtype=np.float32), workers=threads)
-    bands = np.empty((len(WIDE_BANDS) + len(NARROW_BANDS), *(n // _BLOCK for n in shape)), dtype=np.float32)
-    _show_bands(bands[: len(WIDE_BANDS)], spectrum, shape, WIDE_BANDS, threads)
-    _show_bands(bands[len(WIDE_BANDS) :], spectrum, shape, NARROW_BANDS, threads)
+    fine = _Transform(spectrum, _octaves(shape), shape)
+    coarse = _on_blocks(fine)
+    bands = np.empty((BANDS, *coarse.shape), dtype=np.float32)
+    _show_bands(bands[: len(WIDE_BANDS)], WIDE_BANDS, fine, coarse, threads)
+    _show_bands(bands[len(WIDE_BANDS) :], NARROW_BANDS, fine, coarse, threads)
     spectrum *= 1.0 - _gaussian(shape, MEAN_SIGMA_VOXELS)
     windows = np.empty((2, *shape), dtype=np.float32)
     windows[0] = scipy.fft.irfftn(spectrum, s=shape, workers=threads)
@@ -78,22 +82,31 @@ def look_at(density: npt.NDArray[np.floating], threads: int = 1) -> Inputs:
     return Inputs(windows, bands)
 
 
+@dataclass(frozen=True)
+class _Transform:
+    """A real transform, log2 of the frequency (cycles a voxel of the map) on its points, and its grid's shape."""
+
+    spectrum: Spectrum
+    octaves: Array
+    shape: tuple[int, ...]
+
+    def band(self, centre: np.float32, width: np.float32, threads: int) -> Array:
+        """Return what lies in a triangle of frequencies, octaves."""
+        gain = np.clip(1.0 - np.abs(self.octaves - centre) / width, 0.0, None)
+        found: Array = scipy.fft.irfftn(self.spectrum * gain, s=self.shape, workers=threads)
+        return found
+
+
 def _show_bands(
-    bands: Array, spectrum: Spectrum, shape: tuple[int, ...], periods: tuple[float, ...], threads: int
+    bands: Array, periods: tuple[float, ...], fine: _Transform, coarse: _Transform, threads: int
 ) -> None:
     """Fill in the logarithm of each band's share of the local variance, shifted and scaled to some ±1."""
-    blocks = bands.shape[1:]
-    coarse = _on_blocks(spectrum, shape)
-    octaves, coarse_octaves = _octaves(shape), _octaves(blocks) - 1.0
     centres = -np.log2(np.array(periods, dtype=np.float32))
     width = (centres[-1] - centres[0]) / (len(centres) - 1)
     for number, centre in enumerate(centres):
-        if periods[number] >= _COARSE_PERIOD_VOXELS:
-            band = scipy.fft.irfftn(coarse * _triangle(coarse_octaves, centre, width), s=blocks, workers=threads)
-            squares = band * band
-        else:
-            band = scipy.fft.irfftn(spectrum * _triangle(octaves, centre, width), s=shape, workers=threads)
-            squares = _by_blocks(band * band)
+        on_blocks = periods[number] >= _COARSE_PERIOD_VOXELS
+        squares = (coarse if on_blocks else fine).band(centre, width, threads) ** 2
+        squares = squares if on_blocks else _by_blocks(squares)
         bands[number] = _averaged(squares, NORM_SIGMA_VOXELS / _BLOCK, threads)
     total = bands.sum(axis=0)
     total += _floor(total, NORM_FLOOR**2)
@@ -104,11 +117,6 @@ def _show_bands(
     bands += np.float32(0.75)
 
 
-def _triangle(octaves: Array, centre: np.float32, width: np.float32) -> Array:
-    gain: Array = np.clip(1.0 - np.abs(octaves - centre) / width, 0.0, None)
-    return gain
-
-
 def _octaves(shape: tuple[int, ...]) -> Array:
     """Return log2 of the frequency, cycles a voxel, on the points of a real transform."""
     axes = [scipy.fft.fftfreq(n) for n in shape[:-1]] + [scipy.fft.rfftfreq(shape[-1])]
@@ -117,16 +125,16 @@ def _octaves(shape: tuple[int, ...]) -> Array:
     return found
 
 
-def _on_blocks(spectrum: Spectrum, shape: tuple[int, ...]) -> Spectrum:
+def _on_blocks(fine: _Transform) -> _Transform:
     """Return the transform of a map at the middles of blocks of 2³ voxels, without what these cannot hold."""
-    blocks = [n // _BLOCK for n in shape]
-    orders = [np.rint(scipy.fft.fftfreq(m) * m).astype(int) for m in blocks[:-1]] + [np.arange(blocks[-1] // 2 + 1)]
-    kept: Spectrum = spectrum[np.ix_(*(order % n for order, n in zip(orders, shape, strict=True)))]
-    for axis, (order, n) in enumerate(zip(orders, shape, strict=True)):
+    shape = tuple(n // _BLOCK for n in fine.shape)
+    orders = [np.rint(scipy.fft.fftfreq(m) * m).astype(int) for m in shape[:-1]] + [np.arange(shape[-1] // 2 + 1)]
+    kept = fine.spectrum[np.ix_(*(order % n for order, n in zip(orders, fine.shape, strict=True)))]
+    for axis, (order, n) in enumerate(zip(orders, fine.shape, strict=True)):
         along = np.exp(1j * np.pi * order / n).astype(np.complex64)  # by half a voxel
         kept *= along.reshape(-1, *[1] * (len(shape) - 1 - axis))
     kept /= np.float32(_BLOCK ** len(shape))
-    return kept
+    return _Transform(kept, _octaves(shape) - np.log2(_BLOCK, dtype=np.float32), shape)
 
 
 def _by_blocks(values: Array) -> Array:

@@ -20,7 +20,8 @@ from extrecon.fourier.compute import Compute, TorchCompute, cpu
 from extrecon_regularizers.cnn import weights as cnn
 from extrecon_regularizers.cnn.network import Denoiser
 from extrecon_regularizers.deepres import weights as deepres
-from extrecon_regularizers.deepres.network import BANDS, ResolutionNetwork
+from extrecon_regularizers.deepres.network import ResolutionNetwork
+from extrecon_regularizers.deepres.windows import BANDS
 from extrecon_regularizers.networks import engine
 from extrecon_regularizers.networks.engine import Array, Network, checked, running
 from extrecon_regularizers.networks.runtime import SILENCE, onnx_runtime
