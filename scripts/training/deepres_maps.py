@@ -59,28 +59,41 @@ def only_nucleic(found: gemmi.Structure) -> Particle:
 
 
 def make_cubes(entry: str, particle: Particle, folder: Path, count: int = 0) -> int:
-    """Write the cubes of a particle that do not exist yet, ``count`` or by its size; return how many there are."""
+    """Write the cubes of a particle that do not exist yet, ``count`` or by its size; return how many there are.
+
+    Beside the maps ENTRY_NUMBER.npy and ENTRY_NUMBER_coarse.npy lies ENTRY_NUMBER_chains.npy: which chain each of
+    the coarse map's voxels is nearest to.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     count = count or int(np.clip(round(len(particle.places) / _ATOMS_A_CUBE), 1, _MOST_CUBES))
     written = 0
     for number in range(count):
         path = folder / f"{entry}_{number}.npy"
-        if not path.exists():
+        chains = folder / f"{entry}_{number}_chains.npy"
+        if not (path.exists() and chains.exists()):
             rng = np.random.default_rng([int.from_bytes(entry.encode(), "big"), number])
-            fine = cube(particle, rng, whole=count == 1)
-            if fine is None:
+            inside = in_a_cube(particle, rng, whole=count == 1)
+            if inside is None:
                 continue
-            coarse = resampled(fine, int(EDGE_ANGSTROM / COARSE_VOXEL))
-            np.save(folder / f"{entry}_{number}_coarse.npy", coarse.astype(np.float16))
-            temporary = folder / f".{entry}_{number}.npy"
-            np.save(temporary, fine)
-            temporary.rename(path)
+            np.save(chains, nearest_chain(inside))
+            if not path.exists():
+                _write_maps(inside, path)
         written += 1
     return written
 
 
-def cube(particle: Particle, rng: np.random.Generator, *, whole: bool) -> npt.NDArray[np.float16] | None:
-    """Return a map of what lies in a cube about some atom, or about the middle, turned at random; Å⁻²."""
+def _write_maps(inside: Particle, path: Path) -> None:
+    """Write the maps of what lies in a cube, the coarse one first: where there is the other, all is there."""
+    fine = rest_map(inside.elements, inside.places, FINE_VOXEL, int(EDGE_ANGSTROM / FINE_VOXEL))
+    coarse = resampled(fine, int(EDGE_ANGSTROM / COARSE_VOXEL))
+    np.save(path.with_name(f"{path.stem}_coarse.npy"), coarse.astype(np.float16))
+    temporary = path.with_name(f".{path.name}")
+    np.save(temporary, fine)
+    temporary.rename(path)
+
+
+def in_a_cube(particle: Particle, rng: np.random.Generator, *, whole: bool) -> Particle | None:
+    """Return what lies in a cube about some atom, or about the middle, turned at random; None: next to nothing."""
     middle = particle.places.mean(axis=0) if whole else particle.places[rng.integers(len(particle.places))]
     turned = Rotation.random(random_state=rng).apply(particle.places - middle)
     reach = EDGE_ANGSTROM / 2 - _MARGIN_ANGSTROM
@@ -90,7 +103,18 @@ def cube(particle: Particle, rng: np.random.Generator, *, whole: bool) -> npt.ND
     alone = np.asarray(cKDTree(turned[inside]).query(turned[inside], k=2)[0])[:, 1] >= _BONDED_ANGSTROM
     inside = inside[~alone]
     elements = [particle.elements[i] for i in inside]
-    return rest_map(elements, turned[inside] + EDGE_ANGSTROM / 2, FINE_VOXEL, int(EDGE_ANGSTROM / FINE_VOXEL))
+    chains = None if particle.chains is None else particle.chains[inside]
+    return Particle(elements, turned[inside] + EDGE_ANGSTROM / 2, chains)
+
+
+def nearest_chain(inside: Particle) -> npt.NDArray[np.uint8]:
+    """Return which chain each voxel of a cube's coarse map is nearest to, (z, y, x); 0 if chains are unknown."""
+    box = int(EDGE_ANGSTROM / COARSE_VOXEL)
+    if inside.chains is None or not inside.chains.any():
+        return np.zeros((box,) * 3, dtype=np.uint8)
+    voxels = np.indices((box,) * 3).reshape(3, -1)[::-1].T * COARSE_VOXEL
+    nearest = cKDTree(inside.places).query(voxels)[1]
+    return np.asarray(inside.chains[nearest], dtype=np.uint8).reshape((box,) * 3)
 
 
 def rest_map(

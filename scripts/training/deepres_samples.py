@@ -25,6 +25,7 @@ from extrecon_regularizers.deepres.windows import Inputs, look_at
 Array = npt.NDArray[np.float32]
 Curve = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.uint8]
 Spectrum = npt.NDArray[np.complexfloating]
 
 BOX, CROP = 64, 48
@@ -46,6 +47,7 @@ _SHARPENED_SHARE = 0.15  # of the maps: blurred, noised, then sharpened by a B f
 _PURE_NOISE = (0.0, 0.16)  # Å⁻²; the paper's maps have 0.08
 _PURE_PHASES = (0.25, 1.0)  # of the molecule's amplitudes: about a small one in a large box they are spread thin
 _MOST_PIECES = 8  # in a cube
+_CHAINS_SHARE = 0.6  # of the maps in pieces of a cube that holds several chains: the pieces are the chains
 _PURE_LENGTH_ANGSTROM = (8.0, 40.0)  # of regions: up to those of a protein's chains
 _LENGTH_ANGSTROM = (8.0, 22.0)
 _BLURRED_BY, _B_FACTOR_LEFT = (0.0, 120.0), (-110.0, 60.0)  # Å²
@@ -123,14 +125,14 @@ class Samples:
         self._drawn += 1
         rng = self._rng
         voxel = 1.0 if rng.random() < _SHARE_COARSE else 0.5
-        truth = self._block(voxel)
+        truth, chains = self._block(voxel)
         spectrum = scipy.fft.rfftn(truth)
         support = self._smooth(spectrum, SUPPORT_ANGSTROM / voxel) > SUPPORT_LEVEL
         if support.mean() < _LEAST_SUPPORT:
             return []
         kind = rng.random()
         if kind < _PURE_SHARE:
-            density, label = self._pure(truth, spectrum, voxel)
+            density, label = self._pure(truth, chains, spectrum, voxel)
         elif kind < _PURE_SHARE + _SHARPENED_SHARE:
             density, label = self._post_processed(truth, spectrum, support, voxel)
         else:
@@ -141,7 +143,7 @@ class Samples:
         inputs = look_at(density)
         return [self._cut(inputs, label, weight, voxel) for _ in range(_CROPS_OF_A_MAP)]
 
-    def _pure(self, truth: Array, spectrum: Spectrum, voxel: float) -> tuple[Array, Array]:
+    def _pure(self, truth: Array, chains: Numbers, spectrum: Spectrum, voxel: float) -> tuple[Array, Array]:
         """Return a map of one resolution or several, and its label: pure, but for noise, white or of random phases.
 
         The molecule is at rest and the filter the definition's: what the map looks like is beyond dispute.
@@ -151,7 +153,7 @@ class Samples:
         drawn = rng.uniform(low, high, int(rng.choice([1, 2, 4], p=[0.4, 0.2, 0.4])))
         gains = [(raised_cosine(r), float(r)) for r in drawn]
         if len(drawn) == 4:
-            signal, label = self._pieced(truth, gains)
+            signal, label = self._by_region(truth, self._pieces(chains, len(gains)), gains)
         else:
             signal, label = self._mixed(truth, spectrum, gains, rng.uniform(*_PURE_LENGTH_ANGSTROM) / voxel)
         if len(drawn) == 1 and rng.random() < 0.5:
@@ -189,18 +191,20 @@ class Samples:
         density = signal + self._noise(spectrum, gains[0], deviation, b / voxel**2)
         return self._surrounded(density, support, deviation, voxel), label
 
-    def _pieced(self, truth: Array, gains: list[tuple[Curve, float]]) -> tuple[Array, Array]:
-        """Return the sum of pieces, each filtered by itself as a complex's chains may be, and its label.
-
-        A piece is what is nearest to one of some points; a gain may be that of several pieces.
-        """
+    def _pieces(self, chains: Numbers, kinds: int) -> npt.NDArray[np.integer]:
+        """Return which of some kinds each voxel is of: in pieces, the chains or what is nearest to some points."""
         rng = self._rng
+        if rng.random() < _CHAINS_SHARE and np.ptp(chains) > 0:
+            drawn = rng.permutation(
+                256
+            )  # each chain a kind; of so many as there are kinds most have one of their own
+            return np.asarray(drawn[chains] % kinds)
         points = rng.uniform(0, BOX, (int(rng.integers(2, _MOST_PIECES + 1)), 3))
         axis = np.arange(BOX)
         apart = [
             ((axis - z) ** 2)[:, None, None] + ((axis - y) ** 2)[:, None] + (axis - x) ** 2 for z, y, x in points
         ]
-        return self._by_region(truth, np.argmin(apart, axis=0) % len(gains), gains)
+        return np.asarray(np.argmin(apart, axis=0) % kinds)
 
     def _by_region(
         self, truth: Array, which: npt.NDArray[np.integer], gains: list[tuple[Curve, float]]
@@ -221,10 +225,11 @@ class Samples:
         band = raised_cosine(1 / last, width) * (1 - np.clip((_FREQUENCY - cutoff) / EDGE, 0, 1) < 0.5)
         return self._filtered(white / (np.abs(white) + 1e-6) * np.abs(spectrum) * np.float32(share), band)
 
-    def _block(self, voxel: float) -> Array:
-        """Return 64³ voxels of some map, turned or mirrored in one of the 48 ways that keep the grid."""
+    def _block(self, voxel: float) -> tuple[Array, Numbers]:
+        """Return 64³ voxels of some map, and their chains, laid in one of the 48 ways that keep the grid."""
         rng = self._rng
         path = self._paths[rng.integers(len(self._paths))]
+        chains: Numbers = np.load(path.with_name(f"{path.stem}_chains.npy"))
         if voxel == 1.0:
             block = np.load(path.with_name(f"{path.stem}_coarse.npy"))
         else:
@@ -232,9 +237,11 @@ class Samples:
             middle = (len(whole) - BOX) // 2
             corner = middle + rng.integers(-middle // 2, middle // 2 + 1, 3)
             block = whole[tuple(slice(start, start + BOX) for start in corner)]
-        block = block.transpose(rng.permutation(3))
+            chains = chains[np.ix_(*[np.arange(start, start + BOX) // 2 for start in corner])]
+        axes = rng.permutation(3)
         flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
-        return np.ascontiguousarray(np.flip(block, flips), dtype=np.float32)
+        turned = [np.flip(each.transpose(axes), flips) for each in (block, chains)]
+        return np.ascontiguousarray(turned[0], dtype=np.float32), turned[1]
 
     def _gains(self, voxel: float) -> tuple[list[tuple[Curve, float]], float]:
         """Return one to four radial gains with the resolution in voxels that each looks like, and the B factor."""

@@ -29,10 +29,11 @@ _BOND_ANGSTROM = 1.5
 
 @dataclass(frozen=True)
 class Particle:
-    """Atoms."""
+    """Atoms, and the number of the chain that each belongs to, if that is known."""
 
     elements: list[str]
     places: Array
+    chains: npt.NDArray[np.intp] | None = None
 
 
 def from_backbones(backbones: list[Backbone], side_chains: SideChains, rng: np.random.Generator) -> Particle:
@@ -52,7 +53,8 @@ def from_structure(found: gemmi.Structure) -> Particle:
     """Return all atoms of a structure's first model."""
     sites = list(found[0].all())
     elements = [site.atom.element.name for site in sites]
-    return Particle(elements, np.array([site.atom.pos.tolist() for site in sites]))
+    chains = np.unique([site.chain.name for site in sites], return_inverse=True)[1]
+    return Particle(elements, np.array([site.atom.pos.tolist() for site in sites]), chains)
 
 
 def ring(particle: Particle, copies: int, rng: np.random.Generator) -> Particle:
