@@ -11,6 +11,7 @@ from extrecon.call import publishing
 from extrecon.call.choice import Choice, choose_for_phase
 from extrecon.call.current import Call
 from extrecon.call.data_step import with_data
+from extrecon.call.finer_shells import with_finer_shells
 from extrecon.call.limits import FIRST_STAGE
 from extrecon.call.masks import MASK_MADE, find_body_mask, find_mask
 from extrecon.call.memory import require_room
@@ -114,7 +115,7 @@ def _with_safeguards(
     call.progress(f"regularize with {call.regularizer_name}", 0.0)
 
     def run() -> Regularized:
-        return regularize_safely(
+        done = regularize_safely(
             half_map,
             choice.regularizer,
             replace(context, compute=call.compute),
@@ -126,6 +127,7 @@ def _with_safeguards(
             fit_of=fit_of,
             of_body=call.job.name is not None and call.job.name.kind == "body",
         )
+        return with_finer_shells(done, half_map.density, call.record, call.compute) if call.record.joined else done
 
     told_before = list(call.record.warnings)
     try:

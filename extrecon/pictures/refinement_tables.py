@@ -138,6 +138,7 @@ _TREATMENT_ROWS = (
     ("mask's share of the box", _of("treatment", "mask_share")),
     ("last shell in which the halves agree", _of("treatment", "last_agreed_shell")),
     ("cut off after shell", _of("safeguards", "fsc_cutoff")),
+    ("beyond it", _of("treatment", "finer_shells")),
     ("shift against the plain map", _shift),
     ("rotation against the plain map", _of("safeguards", "rotation_degrees", "°")),
     ("correlation over the signal's shells", _of("safeguards", "correlation")),
