@@ -61,9 +61,7 @@ def simulate(name: str, work: Path) -> None:
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     base, _, ending = name.partition("-")
-    packaged = base in SOURCES
-    found = structure(base, work / "packages") if packaged else fetched(base, work / "entries")
-    truth, pixel_size, diameter = true_map(found, belt=ending == "belt")
+    truth, pixel_size, diameter = true_map(structure_of(name, work), belt=ending == "belt")
     write_volume(folder / "truth.mrc", truth, pixel_size)
     write_volume(folder / "reference.mrc", low_pass(truth, REFERENCE_ANGSTROM, pixel_size), pixel_size)
     write_volume(folder / "mask.mrc", particle_mask(HalfMap(truth, pixel_size), diameter), pixel_size)
@@ -74,6 +72,19 @@ def simulate(name: str, work: Path) -> None:
     write_volume(folder / "seen.mrc", seen, pixel_size)
     rng = np.random.default_rng(sum(base.encode()))
     make_particles(folder, views(ending, rng), pixel_size, rng)
+
+
+def structure_of(name: str, work: Path) -> gemmi.Structure:
+    """Return the structure of a case, as it was deposited."""
+    base = name.partition("-")[0]
+    return structure(base, work / "packages") if base in SOURCES else fetched(base, work / "entries")
+
+
+def model_of(home: Path) -> gemmi.Structure:
+    """Return the structure of the case in a folder, WORK/NAME, as it lies in the true map."""
+    found = structure_of(home.name, home.parent)
+    centre(found, BOX, pixel_size_of(home))
+    return found
 
 
 def true_map(found: gemmi.Structure, *, belt: bool) -> tuple[Volume, float, float]:
