@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.deepres.network import ResolutionNetwork
 
 SHIPPED = "deepres.safetensors"
-SHIPPED_SHA256 = "6eb8138174ac4748f650b6a0ddf80cde41824ad28e6213a30e4e79ea32a8be97"
+SHIPPED_SHA256 = "6dd94949ab21ebc576d4f580a52a8728c5d4bda7889c0e7a2551ffed42d44ecd"
 _GRAPH = Path(__file__).with_name("network.onnx")
 _HINT = "Name a file that scripts/train_deepres wrote, or leave weights empty for those that are shipped."
 
