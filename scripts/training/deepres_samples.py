@@ -195,10 +195,9 @@ class Samples:
         """Return which of some kinds each voxel is of: in pieces, the chains or what is nearest to some points."""
         rng = self._rng
         if rng.random() < _CHAINS_SHARE and np.ptp(chains) > 0:
-            drawn = rng.permutation(
-                256
-            )  # each chain a kind; of so many as there are kinds most have one of their own
-            return np.asarray(drawn[chains] % kinds)
+            # Of as many chains as there are kinds most have one of their own.
+            kind_of_chain = rng.permutation(np.iinfo(chains.dtype).max + 1) % kinds
+            return np.asarray(kind_of_chain[chains])
         points = rng.uniform(0, BOX, (int(rng.integers(2, _MOST_PIECES + 1)), 3))
         axis = np.arange(BOX)
         apart = [
