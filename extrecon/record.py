@@ -51,8 +51,8 @@ class Record:
     solvent_mask : with ``--mask-each-iteration``: RELION's mask as drawn in this call, its volume (Å³) and how it
         was found, or why it was left as it was; else null
     seed : of the regularizer's random numbers; null if none ran
-    treatment : how the regularizer's density was blended with the half-map, its solvent flattened, and of the joined
-        map whose shells stand beyond the cut-off
+    treatment : how the regularizer's density was blended with the half-map, its solvent flattened; of the joined
+        map, whose shells stand beyond the cut-off
     safeguards : what they measured and did
     facts : what the regularizer tells about its work
     sharpening : of `extrecon regularize`: how fine the result looks and what the input's signal allows, or why that

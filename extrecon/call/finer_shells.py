@@ -1,8 +1,8 @@
 """What the joined map's regularized form shows beyond the half-map FSC's cut-off: the plain map's own shells.
 
-Within a refinement nothing stands there, since what both halves were taught would pass for agreement. The joined map
-is the end: no FSC is taken of it any more. Where the FSC falls under 1/7 the map correlates 1/2 with the truth, and
-in directions that many views cover by more. RELION's MAP term has weighed those shells by their signal already.
+Within a refinement nothing stands there, since what both halves were taught would pass for agreement. The joined
+map is the end: no FSC is taken of it any more. Where the FSC falls under 1/7 the map correlates 1/2 with the truth,
+and in directions that many views cover by more. RELION's MAP term has weighed those shells by their signal already.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ correlated           0.5 or better with the half-map over the shells that hold s
                      and a quarter or more of the half-map's power there is explained
 amplitudes           no shell gains power (with the shell scale), or has more than both halves share (with the other
                      half's amplitudes), or more than a hundredfold amplitude (with neither)
-cut off              nothing is left beyond two shells after the half-map FSC falls under 1/7 (the joined map then gets
-                     the plain map's own shells there: `extrecon.call.finer_shells`)
+cut off              nothing is left beyond two shells after the half-map FSC falls under 1/7; the joined map then
+                     gets the plain map's own shells there (`extrecon.call.finer_shells`)
 ===================  ===========================================================================================
 
 Where the half-map is stronger outside the sphere inscribed in the box than within, as RELION's may be with padding
