@@ -53,7 +53,7 @@ def test_beyond_the_cut_off_the_plain_map_goes_on_as_strong_as_the_regularized_o
     strength: float, factor: float
 ) -> None:
     plain = grain(1)
-    ours = strength * cut(plain + grain(2) / 100)
+    ours = np.float32(strength) * cut(plain + np.float32(0.01) * grain(2))
     found = SHELLS.spectrum(with_finer_shells(Regularized(ours), plain, record(), cpu(1)).density)
     for wanted, kept in ((ours, slice(0, LAST + 1)), (factor * plain, slice(LAST + CUTOFF_EDGE_SHELLS, None))):
         difference = power(found - SHELLS.spectrum(wanted), SHELLS)[kept]
