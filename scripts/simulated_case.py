@@ -38,6 +38,7 @@ SHIFT_PX = 0.5  # standard deviation of the particles' shifts; refinement starts
 REFERENCE_ANGSTROM = 20.0
 MARGIN_ANGSTROM = 4.0
 ROOM_FOR_BELT_ANGSTROM = 20.0  # of the diameter; the belt's narrowest part is where the particle is longest
+MODEL = "model.cif"  # the structure as it lies in the true map
 ENDINGS = "-noise, -12A, -cone40x80, -tilt60 or -belt"
 
 
@@ -61,7 +62,9 @@ def simulate(name: str, work: Path) -> None:
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     base, _, ending = name.partition("-")
-    truth, pixel_size, diameter = true_map(structure_of(name, work), belt=ending == "belt")
+    found = structure_of(name, work)
+    truth, pixel_size, diameter = true_map(found, belt=ending == "belt")
+    found.make_mmcif_document().write_file(str(folder / MODEL))
     write_volume(folder / "truth.mrc", truth, pixel_size)
     write_volume(folder / "reference.mrc", low_pass(truth, REFERENCE_ANGSTROM, pixel_size), pixel_size)
     write_volume(folder / "mask.mrc", particle_mask(HalfMap(truth, pixel_size), diameter), pixel_size)
@@ -78,13 +81,6 @@ def structure_of(name: str, work: Path) -> gemmi.Structure:
     """Return the structure of a case, as it was deposited."""
     base = name.partition("-")[0]
     return structure(base, work / "packages") if base in SOURCES else fetched(base, work / "entries")
-
-
-def model_of(home: Path) -> gemmi.Structure:
-    """Return the structure of the case in a folder, WORK/NAME, as it lies in the true map."""
-    found = structure_of(home.name, home.parent)
-    centre(found, BOX, pixel_size_of(home))
-    return found
 
 
 def true_map(found: gemmi.Structure, *, belt: bool) -> tuple[Volume, float, float]:
