@@ -62,7 +62,8 @@ def simulate(name: str, work: Path) -> None:
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
     base, _, ending = name.partition("-")
-    found = structure_of(name, work)
+    packaged = base in SOURCES
+    found = structure(base, work / "packages") if packaged else fetched(base, work / "entries")
     truth, pixel_size, diameter = true_map(found, belt=ending == "belt")
     found.make_mmcif_document().write_file(str(folder / MODEL))
     write_volume(folder / "truth.mrc", truth, pixel_size)
@@ -75,12 +76,6 @@ def simulate(name: str, work: Path) -> None:
     write_volume(folder / "seen.mrc", seen, pixel_size)
     rng = np.random.default_rng(sum(base.encode()))
     make_particles(folder, views(ending, rng), pixel_size, rng)
-
-
-def structure_of(name: str, work: Path) -> gemmi.Structure:
-    """Return the structure of a case, as it was deposited."""
-    base = name.partition("-")[0]
-    return structure(base, work / "packages") if base in SOURCES else fetched(base, work / "entries")
 
 
 def true_map(found: gemmi.Structure, *, belt: bool) -> tuple[Volume, float, float]:

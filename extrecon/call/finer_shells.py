@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
 from extrecon.call.safeguards import CUTOFF_EDGE_SHELLS
 from extrecon.call.treatment import flattened
 from extrecon.fourier.compute import Compute
-from extrecon.fourier.shells import Shells, power, soft_step
+from extrecon.fourier.shells import Shells, relative_strength, soft_step
 from extrecon.maps.half_map import FloatArray
 from extrecon.record import Record
 from extrecon.regularizer import Regularized
@@ -39,9 +37,8 @@ def with_finer_shells(regularized: Regularized, plain: FloatArray, record: Recor
     shells = Shells(len(plain), compute)
     spectrum = shells.spectrum(plain)
     seen = spectrum if mask is None else shells.spectrum(flattened(plain, mask))
-    here = slice(max(last - CUTOFF_EDGE_SHELLS, 1), last + 1)
-    ours, theirs = (float(power(s, shells)[here].sum()) for s in (shells.spectrum(regularized.density), seen))
-    factor = min(1.0, float(np.sqrt(ours / theirs))) if theirs > 0 else 0.0
+    ours = shells.spectrum(regularized.density)
+    factor = min(1.0, relative_strength(ours, seen, shells, last, CUTOFF_EDGE_SHELLS) or 0.0)
     shells.scale(spectrum, factor * (1.0 - soft_step(shells.count, last, CUTOFF_EDGE_SHELLS)))
     finer = shells.density(spectrum)
     origin = "the plain map's" if mask is None else "the plain map's, within the mask"

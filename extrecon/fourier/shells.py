@@ -122,6 +122,16 @@ def guinier_profile(density: npt.NDArray[np.floating], compute: Compute) -> npt.
     return profile
 
 
+def relative_strength(first: Array, second: Array, shells: Shells, last: int, count: int) -> float | None:
+    """Return one spectrum's amplitude over another's in shell ``last`` and ``count`` before it, without shell 0.
+
+    None where the second one has none there. Both are spectra of ``shells``.
+    """
+    here = slice(max(last - count, 1), last + 1)
+    ours, theirs = (float(power(spectrum, shells)[here].sum()) for spectrum in (first, second))
+    return float(np.sqrt(ours / theirs)) if theirs > 0 else None
+
+
 def soft_step(count: int, last: int, edge_shells: int) -> npt.NDArray[np.float64]:
     """Return 1 up to shell ``last``, 0 from ``edge_shells`` beyond it on, half a cosine between; (count,)."""
     return falling_edge((np.arange(count) - last) / edge_shells).astype(np.float64, copy=False)

@@ -6,10 +6,8 @@ above chance hold signal beyond, of which the half-map itself tells more than th
 
 from __future__ import annotations
 
-import numpy as np
-
 from extrecon.fourier.compute import Compute
-from extrecon.fourier.shells import Shells, power, soft_step
+from extrecon.fourier.shells import Shells, relative_strength, soft_step
 from extrecon.maps.half_map import FloatArray
 
 REACH = 1.4
@@ -33,12 +31,11 @@ def held_to_reach(
     if last + _EDGE_SHELLS >= shells.count:
         return density, False
     ours, theirs = shells.spectrum(density), shells.spectrum(half_map)
-    here = slice(max(last - _EDGE_SHELLS, 1), last + 1)
-    strengths = [float(power(spectrum, shells)[here].sum()) for spectrum in (ours, theirs)]
-    if strengths[1] <= 0.0:
+    strength = relative_strength(ours, theirs, shells, last, _EDGE_SHELLS)
+    if strength is None:
         return density, False
     network = soft_step(shells.count, last, _EDGE_SHELLS)
     shells.scale(ours, network)
-    shells.scale(theirs, np.sqrt(strengths[0] / strengths[1]) * (1.0 - network))
+    shells.scale(theirs, strength * (1.0 - network))
     ours += theirs
     return shells.density(ours), True
