@@ -127,7 +127,10 @@ def _with_safeguards(
             fit_of=fit_of,
             of_body=call.job.name is not None and call.job.name.kind == "body",
         )
-        return with_finer_shells(done, half_map.density, call.record, call.compute) if call.record.joined else done
+        if not call.record.joined:
+            return done
+        with call.stage("finer shells"):
+            return with_finer_shells(done, half_map.density, call.record, call.compute)
 
     told_before = list(call.record.warnings)
     try:

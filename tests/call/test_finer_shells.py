@@ -96,5 +96,5 @@ def test_only_the_joined_map_goes_on_beyond_the_cut_off(
     ours, theirs = (SHELLS.spectrum(read_map(files.beside(suffix)).density) for suffix in (regularized, plain))
     beyond = slice(LAST + CUTOFF_EDGE_SHELLS, None)
     share = power(ours, SHELLS)[beyond].sum() / power(theirs, SHELLS)[beyond].sum()
-    assert ("finer_shells" in told.treatment) == goes_on
+    assert ("finer_shells" in told.treatment) == ("finer shells" in told.seconds) == goes_on
     assert 0.5 < share <= 1.0001 if goes_on else share < 1e-4
