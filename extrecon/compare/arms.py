@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from extrecon.call.choice import check_choice
@@ -18,6 +19,7 @@ from extrecon.regularizer import available, load
 
 PLAIN = "plain"
 MASK_EACH_ITERATION = "--mask-each-iteration"
+_IDENTITY = ("--regularizer", "identity")
 RELIONS_OWN_PROGRAM = "relion_external_reconstruct"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -50,6 +52,12 @@ class Arm:
     def is_plain(self) -> bool:
         """Whether RELION's own program reconstructs."""
         return self.command == RELIONS_OWN_PROGRAM
+
+    @property
+    def regularizes(self) -> bool:
+        """Whether it may return other maps than RELION's own; the hook with `identity` does not."""
+        words = shlex.split(self.command.replace("--regularizer=", "--regularizer "))
+        return not (self.is_plain or (self.calls_hook and _IDENTITY in pairwise(words)))
 
 
 def read_arms(texts: Sequence[str]) -> list[Arm]:

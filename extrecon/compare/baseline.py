@@ -22,7 +22,7 @@ def arms_of(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
 
 
 def plain_arms(scores: Sequence[Score], order: Sequence[str]) -> list[str]:
-    """Return the arms in which RELION's own program reconstructs, whatever options RELION has."""
+    """Return the arms whose maps are RELION's own, whatever options RELION has and whoever draws its mask."""
     return [arm for arm in arms_of(scores, order) if any(_is_plain(s) for s in scores if s["arm"] == arm)]
 
 

@@ -84,13 +84,16 @@ class Run:
         ------
         RefinementError : the start that it goes on from is not done.
         """
-        mask = mask_words(output) if self.arm.draws_mask else ()
-        own = (*self.arm.relion, *mask)
+        own = (*self.arm.relion, *self.mask_words(output))
         if self.start is not None:
             words = self.start.continued(output, own)
         else:
             words = self.subject.words(output, self.seed, own)
         return with_own_maps(words, self.arm.command, self.provenance["relion"])
+
+    def mask_words(self, output: str) -> tuple[str, ...]:
+        """Return RELION's options for a mask that is drawn anew in each iteration; none if it is not."""
+        return mask_words(output) if self.arm.draws_mask else ()
 
     def perform(self, stop: Event | None = None) -> dict[str, Any]:
         """Do it from scratch; as `perform` says."""
@@ -288,8 +291,8 @@ def perform(run: Run, stop: Event | None = None) -> dict[str, Any]:
         "cpu_seconds": round(cost.cpu_seconds, 1),
         "peak_memory_mb": round(cost.peak_memory_bytes / 1e6, 1),
         "calls_hook": run.arm.calls_hook,
-        "plain": run.arm.is_plain,
-        "relion_options": list(run.arm.relion),
+        "plain": not run.arm.regularizes,
+        "relion_options": [*run.arm.relion, *run.mask_words(str(run.folder / "run"))],
         "options_unknown_to_relion": _unknown_options(run),
         "fingerprint": run.fingerprint,
         "provenance": run.provenance,

@@ -46,6 +46,21 @@ def test_a_command_is_taken_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "regularizes"),
+    [
+        ("plain", False),
+        ("identity", False),
+        ("follows=--regularizer=identity --mask-each-iteration", False),
+        ("localdeblur", True),
+        ("late=--gate-wait 1", True),
+        ("mine=env EXTRECON=1 true", True),
+    ],
+)
+def test_only_relions_program_and_identity_leave_the_maps_as_they_are(text: str, regularizes: bool) -> None:
+    assert read_arm(text).regularizes == regularizes
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "An arm cannot be called ''"),

@@ -199,6 +199,20 @@ def test_options_that_relion_does_not_know_are_told(data: Path, fake_relion: Pat
     assert "typo, seed 1: RELION does not know --no_such" in (data / "compare" / "comparison.md").read_text()
 
 
+def test_identity_under_a_mask_that_follows_is_relion_by_itself(data: Path, fake_relion: Path) -> None:
+    hook = fake_relion / "extrecon-hook"
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o755)
+    follows = f"follows={hook} --regularizer identity --mask-each-iteration"
+    compare(data, "--arm", "plain", "--arm", follows, "--seeds", "1")
+    found = scores_of(data, "follows_1")
+    assert found["plain"]
+    assert {"--solvent_mask", "--solvent_correct_fsc"} <= set(found["relion_options"])
+    page = (data / "compare" / "comparison.md").read_text()
+    assert "of 2 plain ones" in page
+    assert "follows gives RELION `--solvent_mask run" in page
+
+
 def plain_score(arm: str, seed: int, error: float) -> dict[str, Any]:
     return score(arm, seed, error, plain=True)
 
