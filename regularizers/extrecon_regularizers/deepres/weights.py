@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from extrecon_regularizers.deepres.network import ResolutionNetwork
 
 SHIPPED = "deepres.safetensors"
-SHIPPED_SHA256 = "6dd94949ab21ebc576d4f580a52a8728c5d4bda7889c0e7a2551ffed42d44ecd"
+SHIPPED_SHA256 = "a24672af99a26b33396386b4dcfcf767377740d9b57df622380b2d07df091d99"
 _GRAPH = Path(__file__).with_name("network.onnx")
 _HINT = "Name a file that scripts/train_deepres wrote, or leave weights empty for those that are shipped."
 
