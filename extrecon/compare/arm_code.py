@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
 from extrecon.compare.arms import Arm
 from extrecon.errors import ExtreconError
-from extrecon.options.command_line import parse_options
-from extrecon.options.phases import read_phases
 from extrecon.regularizer import available
 
 
@@ -25,8 +21,7 @@ def regularizers_of(arm: Arm, working_directory: Path) -> dict[str, str]:
     if not arm.calls_hook:
         return {}
     try:
-        options = parse_options(shlex.split(arm.command)[1:], os.environ, working_directory)
-        names = read_phases(options.text("regularizer")).names()
+        names = arm.asks_hook_for(working_directory).phases.names()
     except ExtreconError:  # whatever is wrong, the hook itself will say
         return {}
     found = available()

@@ -9,19 +9,33 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from extrecon.call.choice import check_choice
-from extrecon.errors import UsageError
+from extrecon.errors import ExtreconError, UsageError
 from extrecon.options.command_line import parse_options
+from extrecon.options.phases import Phases, read_phases
 from extrecon.regularizer import available, load
 
 PLAIN = "plain"
 MASK_EACH_ITERATION = "--mask-each-iteration"
-_IDENTITY = ("--regularizer", "identity")
+_LEAVES_MAPS = ["identity"]
 RELIONS_OWN_PROGRAM = "relion_external_reconstruct"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+class HookChoice(NamedTuple):
+    """Which regularizers an arm's hook uses.
+
+    Attributes
+    ----------
+    phases : the regularizers of either search
+    apply : when they are applied, as ``--apply`` says
+    """
+
+    phases: Phases
+    apply: str
 
 
 @dataclass(frozen=True)
@@ -53,11 +67,29 @@ class Arm:
         """Whether RELION's own program reconstructs."""
         return self.command == RELIONS_OWN_PROGRAM
 
-    @property
-    def regularizes(self) -> bool:
-        """Whether it may return other maps than RELION's own; the hook with `identity` does not."""
-        words = shlex.split(self.command.replace("--regularizer=", "--regularizer "))
-        return not (self.is_plain or (self.calls_hook and _IDENTITY in pairwise(words)))
+    def asks_hook_for(self, working_directory: Path) -> HookChoice:
+        """Return what the arm's command, the environment and a configuration file ask of the hook.
+
+        Parameters
+        ----------
+        working_directory : RELION's, where a configuration file may hold the hook's options
+
+        Raises
+        ------
+        UsageError : these cannot be read; the hook itself will say so too.
+        """
+        given = parse_options(shlex.split(self.command)[1:], os.environ, working_directory)
+        return HookChoice(read_phases(given.text("regularizer")), given.text("apply"))
+
+    def regularizes(self, working_directory: Path) -> bool:
+        """Whether it may return other maps than RELION's own; the hook with `identity` alone does not."""
+        if not self.calls_hook:
+            return not self.is_plain
+        try:
+            asked = self.asks_hook_for(working_directory)
+        except ExtreconError:
+            return True
+        return asked.apply != "never" and asked.phases.names() != _LEAVES_MAPS
 
 
 def read_arms(texts: Sequence[str]) -> list[Arm]:

@@ -291,7 +291,7 @@ def perform(run: Run, stop: Event | None = None) -> dict[str, Any]:
         "cpu_seconds": round(cost.cpu_seconds, 1),
         "peak_memory_mb": round(cost.peak_memory_bytes / 1e6, 1),
         "calls_hook": run.arm.calls_hook,
-        "plain": not run.arm.regularizes,
+        "plain": not run.arm.regularizes(run.subject.folder),
         "relion_options": [*run.arm.relion, *run.mask_words(str(run.folder / "run"))],
         "options_unknown_to_relion": _unknown_options(run),
         "fingerprint": run.fingerprint,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import time
 from dataclasses import dataclass
@@ -24,8 +23,6 @@ from extrecon.compare.relion_words import grouped, with_own_maps
 from extrecon.compare.user_recipe import CONTINUED_TOO
 from extrecon.errors import ExtreconError, RefinementError
 from extrecon.maps.mrc import read_map
-from extrecon.options.command_line import parse_options
-from extrecon.options.phases import read_phases
 from extrecon.relion.history import RefinementFolder
 from extrecon.relion.names import DATA, MODEL, OPTIMISER, SAMPLING, iteration_of
 from extrecon.relion.star import read_star
@@ -56,14 +53,13 @@ def why_from_the_beginning(arm: Arm, working_directory: Path) -> str:
 
 def _why_hook_is_at_work_before(arm: Arm, working_directory: Path) -> str:
     try:
-        given = parse_options(shlex.split(arm.command)[1:], os.environ, working_directory)
-        phases = read_phases(given.text("regularizer"))
+        asked = arm.asks_hook_for(working_directory)
     except ExtreconError:  # the hook itself will say
         return "its options cannot be read"
-    if given.text("apply") == "always":
+    if asked.apply == "always":
         return "--apply always regularizes the global search too"
-    if phases.in_global_search:
-        return f"{phases.in_global_search} regularizes the global search"
+    if asked.phases.in_global_search:
+        return f"{asked.phases.in_global_search} regularizes the global search"
     return ""
 
 

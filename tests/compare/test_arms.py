@@ -51,13 +51,25 @@ def test_a_command_is_taken_as_it_is() -> None:
         ("plain", False),
         ("identity", False),
         ("follows=--regularizer=identity --mask-each-iteration", False),
+        ("late=--regularizer local=identity", False),
+        ("last=--regularizer cnn --regularizer identity", False),
+        ("never=--regularizer cnn --apply never", False),
         ("localdeblur", True),
+        ("first=--regularizer identity --regularizer cnn", True),
+        ("both=--regularizer global=identity,local=cnn", True),
         ("late=--gate-wait 1", True),
         ("mine=env EXTRECON=1 true", True),
     ],
 )
-def test_only_relions_program_and_identity_leave_the_maps_as_they_are(text: str, regularizes: bool) -> None:
-    assert read_arm(text).regularizes == regularizes
+def test_only_relions_program_and_identity_leave_the_maps_as_they_are(
+    text: str, regularizes: bool, tmp_path: Path
+) -> None:
+    assert read_arm(text).regularizes(tmp_path) == regularizes
+
+
+def test_a_configuration_file_may_say_that_an_arm_leaves_the_maps(tmp_path: Path) -> None:
+    (tmp_path / "extrecon.toml").write_text('apply = "never"\n')
+    assert not read_arm("masked=--mask-each-iteration").regularizes(tmp_path)
 
 
 @pytest.mark.parametrize(
