@@ -93,6 +93,8 @@ class Judge:
         yardstick = _yardstick(output)
         if self.mask is not None:
             told.append(f"All scores are under the mask {self.mask.name}.")
+        elif yardstick is not None and yardstick["mask"] == f"{MADE}.mrc":  # the report tells how that was made
+            told.append(f"All scores are under one mask, {MADE}.mrc.")
         elif yardstick is not None:
             told.append(f"All scores are under one mask: {yardstick['told']}")
         if self.own.held_out is not None and yardstick is not None:

@@ -71,6 +71,8 @@ def test_arms_go_on_from_one_global_search(own: Path) -> None:
     assert "--continue" not in free
     assert free[free.index("--random_seed") + 1] == "1"
     assert words_of(own, "start_1")[:2] == ["--o", f"{start}/run"]
+    told_once = "made_mask.mrc was made from the final half-maps of plain, seed 1"
+    assert _page(own).count(told_once) == _page(own).count("All scores are under one mask, made_mask.mrc.") == 1
     # Nothing is left of later iterations, and no maps but those that RELION goes on from.
     assert not list(start.glob("run_it004*"))
     assert {p.name for p in start.glob("*.mrc")} == {f"run_it003_half{h}_class001.mrc" for h in (1, 2)}
