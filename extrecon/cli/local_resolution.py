@@ -42,6 +42,7 @@ def command(
     method: Annotated[
         str, typer.Option(metavar="NAME", help="`extrecon regularizers` lists them.", autocompletion=method_names)
     ] = "monores",
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Draw a PNG beside the map.")] = True,
     rescale_mask: RescaleMaskOption = False,
     set_: SetOption = None,
     pixel_size: PixelSizeOption = None,
@@ -51,13 +52,14 @@ def command(
 ) -> None:
     """Estimate the local resolution of a map, or of the mean of two half-maps.
 
-    Writes DIR/local_resolution.mrc (Å, 0 outside), further maps of the method, and a record beside it.
+    Writes DIR/local_resolution.mrc (Å, 0 outside), further maps of the method, a picture, and a record beside it.
     """
     plugin: LocalResolutionMethod = load(method, LOCAL_RESOLUTION_GROUP)
     settings = read_settings(plugin.settings_type, settings_from(set_), f"The method {method}")
     target = output / "local_resolution.mrc"
     inputs = [path for path in (first, second, mask) if path is not None]
-    refuse_to_overwrite([target], overwrite=overwrite, inputs=inputs)
+    picture = target.with_suffix(".png")
+    refuse_to_overwrite([target, *([picture] if pictures else [])], overwrite=overwrite, inputs=inputs)
     half_map = read_map(first, pixel_size)
     other = read_map(second, pixel_size) if second is not None else None
     notes = [*half_map.notes]
@@ -83,6 +85,17 @@ def command(
         estimate = plugin.estimate(half_map, context)
     record.facts, record.warnings = dict(estimate.facts), [*notes, *estimate.warnings]
     _write(target, half_map, estimate, record)
+    if pictures:
+        _draw(picture, half_map if other is None else half_map.mean_with(other), estimate)
+
+
+def _draw(picture: Path, shown: HalfMap, estimate: LocalResolution) -> None:
+    """Draw the histogram, and the map's slices coloured by its local resolution; nothing if none is known."""
+    from extrecon.pictures.maps import draw_local, local_of
+
+    local = local_of({"local_resolution": estimate.resolution_angstrom})
+    if local is not None:
+        draw_local(picture, shown, local)
 
 
 def _write(target: Path, half_map: HalfMap, estimate: LocalResolution, record: Record) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
 from extrecon.cli.console import (
@@ -89,7 +88,7 @@ def command(
         with busy("Finding the particle …"):
             mask = mask_from_halves(half_map, other, shape, compute_for(device, threads))
             check = check_mask(half_map, other, mask.density)
-        seen = half_map.with_density(np.asarray((half_map.density + other.density) / 2))
+        seen = half_map.mean_with(other)
     write_map(output, half_map.with_density(mask.density))
     if pictures:
         draw_mask(picture, seen, mask.density, check.curves if check is not None else None)

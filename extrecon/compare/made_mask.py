@@ -84,7 +84,7 @@ def make_mask(source: Run, output: Path, name: str = MADE) -> Told:
     mask = mask_from_halves(first, second, Shape(diameter))
     check = check_mask(first, second, mask.density)
     write_map(paths["mrc"], first.with_density(mask.density))
-    draw_mask(paths["png"], first.with_density((first.density + second.density) / 2), mask.density, check.curves)
+    draw_mask(paths["png"], first.mean_with(second), mask.density, check.curves)
     truth = source.subject.truth
     true = None if truth is None else overlap(mask.density, _of_the_truth(truth, diameter, mask).density)
     overlapping = "" if true is None else f"its overlap with one drawn alike from the truth is {true:.3f} (Dice); "

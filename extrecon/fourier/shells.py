@@ -78,6 +78,11 @@ class Shells:
 
         self._compute.over_slabs(multiply, self.n)
 
+    def parts(self, spectrum: Array) -> tuple[Array, Array]:
+        """Return real and imaginary part, float64: squares of a strongly sharpened map may pass float32's range."""
+        xp = self._compute.xp
+        return xp.astype(spectrum.real, xp.float64), xp.astype(spectrum.imag, xp.float64)
+
     def index(self, slab: slice) -> Array:
         """Return the shell of each point of a slab of planes of the first axis; n // 2 + 1 in the corners."""
         return self._shell_of_square[squared_radius([self._axes[0][slab], *self._axes[1:]])]
@@ -85,12 +90,22 @@ class Shells:
 
 def power(spectrum: Array, shells: Shells) -> npt.NDArray[np.float64]:
     """Return the sum of |F|² over each shell."""
-    return shells.sums(lambda slab: spectrum[slab].real ** 2 + spectrum[slab].imag ** 2)
+
+    def squares(slab: slice) -> Array:
+        real, imaginary = shells.parts(spectrum[slab])
+        return real * real + imaginary * imaginary
+
+    return shells.sums(squares)
 
 
 def correlation(first: Array, second: Array, shells: Shells) -> npt.NDArray[np.float64]:
     """Return the sum of Re(F₁ F₂*) over each shell."""
-    return shells.sums(lambda slab: first[slab].real * second[slab].real + first[slab].imag * second[slab].imag)
+
+    def products(slab: slice) -> Array:
+        (real, imaginary), (other_real, other_imaginary) = (shells.parts(part[slab]) for part in (first, second))
+        return real * other_real + imaginary * other_imaginary
+
+    return shells.sums(products)
 
 
 def fsc_of_maps(

@@ -61,6 +61,10 @@ class HalfMap:
         """Finest resolution the grid can hold, Å."""
         return 2.0 * self.pixel_size_angstrom
 
+    def mean_with(self, other: HalfMap) -> HalfMap:
+        """Return the mean of this half-map and the other, which is on the same grid."""
+        return self.with_density(np.asarray((self.density + other.density) / 2))
+
     def with_density(self, density: FloatArray) -> HalfMap:
         """Return the same map frame around another density."""
         return replace(self, density=density)

@@ -1,4 +1,4 @@
-"""One picture of a regularized map: Guinier plot, what was found locally, three central slices.
+"""One picture of a map: what was found locally, three central slices; of a regularized one its Guinier plot, too.
 
 Matplotlib is imported when a picture is drawn, not before; no display is needed.
 """
@@ -106,6 +106,30 @@ def draw_regularized(
     if local is not None:
         _draw_histogram(next(plots), local)
     _draw_slices(areas[1], after, before.pixel_size_angstrom, local)
+    _save(figure, path)
+
+
+def draw_local(path: Path, half_map: HalfMap, local: Local) -> None:
+    """Write a PNG of a local quantity: its histogram, and the map's central slices coloured by it.
+
+    Parameters
+    ----------
+    path : of the PNG; replaced in one step
+    half_map : the map
+    local : on its grid
+
+    Raises
+    ------
+    OutputError : the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    areas: Any = figure.subfigures(2, 1, height_ratios=[0.7, 1.05])
+    _draw_histogram(areas[0].subplots(1, 1), local)
+    _draw_slices(areas[1], half_map.density, half_map.pixel_size_angstrom, local)
     _save(figure, path)
 
 

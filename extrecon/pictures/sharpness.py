@@ -25,7 +25,7 @@ def draw_sharpness(axes: Axes, told: Mapping[str, Any]) -> None:
     """
     edges = np.array(told["edges_angstrom"])
     rows = [("signal", told["signal"], "0.45"), ("the map", told["map"], "C0")]
-    rows += [("… low-passed", told["low_passed"], "C0")]
+    rows += [(f"low-passed to {told['low_pass_angstrom']:.1f} Å", told["low_passed"], "C0")]
     rows += [(f"B {each['b_factor']:.0f} Å²", each, "C1") for each in told["swept"]]
     for place, (_, each, colour) in enumerate(rows):
         counts = np.array(each["counts"], dtype=float)

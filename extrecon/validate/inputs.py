@@ -184,4 +184,4 @@ def _whole(path: Path | None, halves: Sequence[HalfMap], pixel_size_angstrom: fl
 
 def _mean(halves: Sequence[HalfMap]) -> HalfMap:
     first, second = halves
-    return first.with_density(np.asarray((first.density + second.density) / 2))
+    return first.mean_with(second)

@@ -104,9 +104,12 @@ def _sharpness_rows(found: Scores) -> list[Row]:
     if found["b_factor"] is None:
         looks_finer = found["swept"][0]["percentile_angstrom"] < allowed
         why = "none: the unsharpened map looks finer already" if looks_finer else "none that was tried suits it"
+    applied = found.get("applied_b_factor")
+    rows = [] if applied is None else [("B factor applied", f"{applied:.0f} Å²", "nearest to what was done to it")]
     return [
         ("Looks like", f"{looks:.2f} Å", "the finest fifth of the particle, by DeepRes"),
         ("… while its signal allows", f"{allowed:.2f} Å", f"{by}; what looks finer is oversharpened"),
+        *rows,
         ("B factor that suits it", b, why),
     ]
 

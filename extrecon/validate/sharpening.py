@@ -22,9 +22,10 @@ import numpy.typing as npt
 from extrecon.errors import RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.fourier.resolution import resolution_of_last_above
-from extrecon.fourier.shells import Shells, fsc_of_maps, power, soft_step
+from extrecon.fourier.shells import Shells, fsc_of_maps, guinier_profile, power, soft_step
 from extrecon.maps import HalfMap
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, load
+from extrecon.validate.wilson import wilson_fit
 
 FloatArray = npt.NDArray[np.floating[Any]]
 Told = Callable[[HalfMap], FloatArray]
@@ -49,6 +50,7 @@ _EDGE_SHELLS = 2
 _FINEST = 2  # percentile of a single map's local resolution, taken for its resolution
 _BINS = 60
 _NEARLY_ALL = 0.99
+_FINEST_FITTED, _COARSEST_FITTED = 1.1, 3.0  # times the resolution
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Sharpening:
     beyond : share of the map's variance that lies beyond the resolution
     beyond_unsharpened : the same before sharpening
     fsc_angstrom : resolution of the half-maps under the mask, FSC 0.143; None of a single map
+    applied_b_factor : B factor, Å², nearest to what was done to the unsharpened map; None if nothing was
     """
 
     signal: Looks
@@ -90,6 +93,7 @@ class Sharpening:
     beyond: float
     beyond_unsharpened: float
     fsc_angstrom: float | None = None
+    applied_b_factor: float | None = None
 
     @property
     def allowed_angstrom(self) -> float:
@@ -158,6 +162,7 @@ class Sharpening:
             "looks_angstrom": self.looks_angstrom,
             "is_oversharpened": self.is_oversharpened,
             "b_factor": self.b_factor,
+            "applied_b_factor": self.applied_b_factor,
             "swept": [_told(each) for each in self.swept],
             "edges_angstrom": self.edges_angstrom.tolist(),
             "low_pass_angstrom": self.low_pass_angstrom,
@@ -231,7 +236,7 @@ def judge_sharpening(
     look = look or told_by(LOOK, mask, compute)
     unsharpened, agreed = first, None
     if other is not None:
-        unsharpened = first.with_density(np.asarray((first.density + other.density) / 2))
+        unsharpened = first.mean_with(other)
         curve = fsc_of_maps(first.density * mask, other.density * mask, compute)
         agreed = resolution_of_last_above(curve, of.pixel_size_angstrom)
     low_pass = max(agreed or float(np.percentile(allowed, _FINEST)), of.nyquist_angstrom)
@@ -282,6 +287,7 @@ def sharpening(
         beyond=beyond,
         beyond_unsharpened=_share_beyond(unsharpened, low_pass_angstrom, compute) if is_sharpened else beyond,
         fsc_angstrom=fsc_angstrom,
+        applied_b_factor=_applied_b_factor(of, unsharpened, low_pass_angstrom, compute) if is_sharpened else None,
     )
     if not sweep:
         return found
@@ -300,6 +306,23 @@ def _looks(resolution_angstrom: FloatArray, b_factor: float, edges: npt.NDArray[
     low, median = (float(value) for value in np.percentile(resolution_angstrom, (PERCENTILE, 50)))
     inside = np.clip(resolution_angstrom, edges[0], edges[-1])
     return Looks(b_factor, low, median, np.histogram(inside, edges)[0])
+
+
+def _applied_b_factor(
+    of: HalfMap, unsharpened: HalfMap, resolution_angstrom: float, compute: Compute
+) -> float | None:
+    """Return the B factor, Å², that comes nearest to what was done to a map; None if too few shells could tell.
+
+    The last shells before the resolution, which a low-pass to it may bend, do not count.
+    """
+    before, after = (guinier_profile(each.density, compute) for each in (unsharpened, of))
+    finest, coarsest = (times * resolution_angstrom for times in (_FINEST_FITTED, _COARSEST_FITTED))
+    with np.errstate(invalid="ignore"):  # of shells that are empty in both
+        change = after - before
+    try:
+        return wilson_fit(change, of.pixel_size_angstrom, finest, coarsest).b_factor
+    except UsageError:
+        return None
 
 
 def _share_beyond(half_map: HalfMap, resolution_angstrom: float, compute: Compute) -> float:

@@ -50,7 +50,7 @@ def wilson_fit(
     frequency = np.arange(len(profile)) / (n * pixel_size_angstrom)
     used = (frequency >= 1 / low_angstrom) & (frequency <= 1 / high_angstrom + 1e-12) & np.isfinite(profile)
     if used.sum() < 3:
-        raise UsageError(f"Only {int(used.sum())} shells lie between {low_angstrom:g} and {high_angstrom:g} Å.")
+        raise UsageError(f"Only {int(used.sum())} shells lie between {low_angstrom:.4g} and {high_angstrom:.4g} Å.")
     x, y = frequency[used] ** 2, profile[used]
     slope, intercept = np.polyfit(x, y, 1)
     correlation = float(np.corrcoef(x, y)[0, 1]) if np.ptp(y) > 0 else 0.0

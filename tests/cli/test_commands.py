@@ -169,6 +169,9 @@ def test_local_resolution_and_localdeblur_together(tmp_path: Path) -> None:
     resolution = read_map(tmp_path / "res" / "local_resolution.mrc").density
     assert set(np.unique(resolution[blobs(32) <= 0.1])) <= {0.0}
     assert 2 * PIXEL_SIZE - 0.5 < np.median(resolution[resolution > 0]) < 40
+    assert (tmp_path / "res" / "local_resolution.png").read_bytes().startswith(b"\x89PNG")
+    extrecon("local-resolution", *words[:-1], "bare", "--no-pictures", folder=tmp_path)
+    assert not list((tmp_path / "bare").glob("*.png"))
     words = ["half1.mrc", "--mask", "mask.mrc", "--local-resolution", "res/local_resolution.mrc", "-o", "sharp"]
     extrecon("regularize", *words, "--regularizer", "localdeblur", folder=tmp_path)
     assert read_map(tmp_path / "sharp" / "half1_localdeblur.mrc").box == 32

@@ -26,6 +26,14 @@ def test_power_agrees_with_the_full_transform(n: int, compute: Compute) -> None:
 
 
 @COMPUTES
+def test_a_map_whose_squares_pass_float32_has_a_power(compute: Compute) -> None:
+    shells = Shells(8, compute)
+    small, large = (shells.spectrum(scale * noise(8)) for scale in (np.float32(1), np.float32(1e24)))
+    assert power(large, shells) == pytest.approx(1e48 * power(small, shells), rel=1e-5)
+    assert fourier_shell_correlation(small, large, shells) == pytest.approx(np.ones(shells.count), abs=1e-5)
+
+
+@COMPUTES
 def test_spectrum_and_density_are_inverse(compute: Compute) -> None:
     density = noise(9)
     shells = Shells(9, compute)

@@ -23,8 +23,9 @@ from extrecon.fourier.masks import soft_sphere
 from extrecon.maps import HalfMap
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, available
 from extrecon.settings import Setting, read_settings
+from extrecon.validate import sharpening
 from extrecon_regularizers.deepres.apply import apply_network
-from extrecon_regularizers.deepres.method import DeepRes
+from extrecon_regularizers.deepres.method import COARSEST_NYQUIST_ANGSTROM, DeepRes
 from extrecon_regularizers.deepres.network import ResolutionNetwork, count_weights
 from extrecon_regularizers.deepres.units import from_unit, to_unit
 from extrecon_regularizers.deepres.weights import load
@@ -136,6 +137,15 @@ def test_a_missing_mask_is_refused(map_5: Volume) -> None:
 def test_another_box_is_refused(map_5: Volume) -> None:
     with pytest.raises(RegularizerError, match="mask is 32×32×32 voxels, but the map is 48×48×48"):
         told(map_5, mask=soft_sphere(32, 8.0))
+
+
+def test_voxels_on_which_it_knows_nothing_are_refused(map_5: Volume) -> None:
+    settings = read_settings(DeepRes.settings_type, {}, "deepres")
+    context = Context(settings, compute=cpu(1), mask=MASK)
+    with pytest.raises(RegularizerError, match=r"Voxels of 5\.4 Å show nothing finer than 10\.8 Å.*voxels of 4 Å"):
+        DeepRes().estimate(HalfMap(map_5, 5.4), context)
+    # What judges a map by both methods asks before the other one has worked.
+    assert COARSEST_NYQUIST_ANGSTROM == sharpening.COARSEST_NYQUIST_ANGSTROM
 
 
 def test_a_constant_map_is_refused() -> None:

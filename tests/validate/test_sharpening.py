@@ -64,6 +64,13 @@ def test_a_map_is_oversharpened_if_it_looks_finer_than_its_signal_allows(
         assert re.search(r"-(7[5-9]|8[0-5]) Å² would suit", found.warnings()[0])
 
 
+def test_the_b_factor_that_was_applied_is_told(atoms: np.ndarray, judged: Callable[[float], Sharpening]) -> None:
+    assert judged(-60.0).applied_b_factor == pytest.approx(-60.0 - B_OF_THE_MAP, abs=2.0)
+    unsharpened = filtered(atoms, B_OF_THE_MAP)
+    as_it_was = sharpening(unsharpened, unsharpened, looks(unsharpened), looks, RESOLUTION)
+    assert as_it_was.applied_b_factor is None
+
+
 def noise_beyond(volume: np.ndarray, level: float) -> np.ndarray:
     """Return what lies finer than the resolution, so many times as strong."""
     beyond = shell_radius(BOX) / (BOX * PIXEL) > 1.1 / RESOLUTION

@@ -30,6 +30,9 @@ _FINE_BELOW_ANGSTROM = 3.0
 """A map whose median is better than this on voxels of 1 Å is looked at on those of 0.5 Å, which reach 1.5 Å."""
 
 _RANGES_ANGSTROM = {COARSE_VOXEL_ANGSTROM: (2.5, 13.0), FINE_VOXEL_ANGSTROM: (1.5, 6.0)}
+COARSEST_NYQUIST_ANGSTROM = 8.0
+"""Where voxels are coarser, nearly all that it could tell is beyond what it knows."""
+
 _INSIDE = 0.5
 _AROUND = 16
 _MOST_AT_THE_END = 0.25
@@ -74,8 +77,14 @@ class DeepRes(LocalResolutionMethod[DeepResSettings]):
 
         Raises
         ------
-        RegularizerError : no mask, boxes that differ, an empty map, or weights that cannot be used.
+        RegularizerError : no mask, boxes that differ, coarse voxels, an empty map, or weights that cannot be used.
         """
+        if half_map.nyquist_angstrom > COARSEST_NYQUIST_ANGSTROM:
+            raise RegularizerError(
+                f"Voxels of {half_map.pixel_size_angstrom:.3g} Å show nothing finer than "
+                f"{half_map.nyquist_angstrom:.1f} Å; DeepRes knows 2.5 to 13 Å and needs voxels of "
+                f"{COARSEST_NYQUIST_ANGSTROM / 2:g} Å or finer."
+            )
         mask = _inside(half_map, context)
         volume = _mean(half_map, context.other_half)
         if not np.ptp(volume) > 0:
