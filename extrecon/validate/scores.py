@@ -59,6 +59,9 @@ def score_with_atoms(given: Inputs) -> tuple[Scores, FscQ | None]:
     if given.halves is not None:
         scores["half_maps"] = _half_map_scores(given.halves, mask)
         finest = max(finest, min(scores["half_maps"]["resolution_angstrom"], 1e6))
+    if given.wants_sharpening:
+        _judge_sharpening(scores, given, mask)
+        finest = max(finest, scores.get("sharpening", {}).get("low_pass_angstrom", 0.0))
     scores["guinier"] = _guinier(given.map, finest)
     if given.truth is not None:
         _compare(scores, "truth", given, np.asarray(given.truth.density, np.float64), mask)
@@ -67,8 +70,6 @@ def score_with_atoms(given: Inputs) -> tuple[Scores, FscQ | None]:
         support = _against_model(scores, given.model, given, mask)
     if given.poses is not None and given.true_poses is not None:
         scores["poses"] = pose_scores(given.poses, given.true_poses, given.symmetry)
-    if given.wants_sharpening:
-        _judge_sharpening(scores, given, mask)
     if given.local_resolution is not None:
         inside = given.local_resolution.density[given.local_resolution.density > 0]
         counts, edges = np.histogram(inside, bins=40)

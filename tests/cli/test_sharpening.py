@@ -55,7 +55,7 @@ def test_half_maps_alone_tell_which_b_factor_would_suit_their_mean(halves: list[
 def test_a_map_is_judged_by_its_half_maps_or_by_one_unsharpened_map(halves: list[str], tmp_path: Path) -> None:
     first, second = (read_map(Path(half)) for half in halves)
     mean = str(tmp_path / "mean.mrc")
-    write_map(Path(mean), first.with_density(np.asarray((first.density + second.density) / 2)))
+    write_map(Path(mean), first.mean_with(second))
     by_halves = validated(tmp_path / "a", mean, *(f"--unsharpened={half}" for half in halves))
     alone = validated(tmp_path / "b", *halves, "--sharpening")
     for part in ("map", "low_passed", "signal"):
@@ -64,6 +64,21 @@ def test_a_map_is_judged_by_its_half_maps_or_by_one_unsharpened_map(halves: list
     looks = by_itself["map"]["percentile_angstrom"]
     assert looks == pytest.approx(alone["map"]["percentile_angstrom"])
     assert by_itself["signal"] != alone["signal"]
+
+
+def test_the_wilson_fit_ends_at_the_resolution_that_the_unsharpened_map_tells(
+    halves: list[str], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    maps = [read_map(Path(half)) for half in halves]
+    noisier = [each.with_density(each.density + rng.normal(0, 4 * each.density.std(), (BOX,) * 3)) for each in maps]
+    paths = [str(tmp_path / f"{name}.mrc") for name in ("first", "second", "mean")]
+    for path, each in zip(paths, [*noisier, noisier[0].mean_with(noisier[1])], strict=True):
+        write_map(Path(path), each)
+    found = validated(tmp_path / "out", paths[2], *(f"--unsharpened={half}" for half in paths[:2]))
+    told = json.loads((tmp_path / "out" / "validation.json").read_text("utf-8"))
+    assert told["guinier"]["wilson"]["high_angstrom"] == pytest.approx(found["low_pass_angstrom"])
+    assert found["low_pass_angstrom"] > 2.05 * PIXEL  # or it would end at Nyquist
 
 
 def test_what_there_is_nothing_to_compare_with_is_refused(halves: list[str], tmp_path: Path) -> None:
