@@ -55,7 +55,7 @@ class Shells:
         parts: list[npt.NDArray[np.float64]] = []
 
         def add(slab: slice) -> None:
-            weighted = xp.astype(quantity(slab), xp.float64) * self._multiplicity
+            weighted = xp.astype(quantity(slab), xp.float64, copy=False) * self._multiplicity
             index = self.index(slab).reshape(-1)
             total = xp.bincount(index, weights=weighted.reshape(-1), minlength=self.count + 1)
             parts.append(self._compute.to_numpy(total)[: self.count])

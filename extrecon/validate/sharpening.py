@@ -22,7 +22,7 @@ import numpy.typing as npt
 from extrecon.errors import RegularizerError, UsageError
 from extrecon.fourier.compute import Compute, cpu
 from extrecon.fourier.resolution import resolution_of_last_above
-from extrecon.fourier.shells import Shells, fsc_of_maps, guinier_profile, power, soft_step
+from extrecon.fourier.shells import Shells, fsc_of_maps, power, soft_step
 from extrecon.maps import HalfMap
 from extrecon.regularizer import LOCAL_RESOLUTION_GROUP, Context, load
 from extrecon.validate.wilson import wilson_fit
@@ -276,7 +276,9 @@ def sharpening(
     signal = _looks(signal_angstrom, 0.0, edges)
     as_it_is, cut_off = (_looks(look(each), 0.0, edges) for each in (of, low_passed))
     is_sharpened = not np.array_equal(of.density, unsharpened.density)
-    beyond = _share_beyond(of, low_pass_angstrom, compute)
+    shells = Shells(of.box, compute)
+    after = power(shells.spectrum(of.density), shells)
+    before = power(shells.spectrum(unsharpened.density), shells) if is_sharpened else after
     found = Sharpening(
         signal=signal,
         map=as_it_is,
@@ -284,10 +286,10 @@ def sharpening(
         swept=(),
         edges_angstrom=edges,
         low_pass_angstrom=low_pass_angstrom,
-        beyond=beyond,
-        beyond_unsharpened=_share_beyond(unsharpened, low_pass_angstrom, compute) if is_sharpened else beyond,
+        beyond=_share_beyond(after, of, low_pass_angstrom),
+        beyond_unsharpened=_share_beyond(before, of, low_pass_angstrom),
         fsc_angstrom=fsc_angstrom,
-        applied_b_factor=_applied_b_factor(of, unsharpened, low_pass_angstrom, compute) if is_sharpened else None,
+        applied_b_factor=_applied_b_factor(before, after, of, low_pass_angstrom) if is_sharpened else None,
     )
     if not sweep:
         return found
@@ -309,30 +311,30 @@ def _looks(resolution_angstrom: FloatArray, b_factor: float, edges: npt.NDArray[
 
 
 def _applied_b_factor(
-    of: HalfMap, unsharpened: HalfMap, resolution_angstrom: float, compute: Compute
+    before: FloatArray, after: FloatArray, of: HalfMap, resolution_angstrom: float
 ) -> float | None:
     """Return the B factor, Å², that comes nearest to what was done to a map; None if too few shells could tell.
 
     The last shells before the resolution, which a low-pass to it may bend, do not count.
+
+    Parameters
+    ----------
+    before, after : (n // 2 + 1,) the power of each shell
     """
-    before, after = (guinier_profile(each.density, compute) for each in (unsharpened, of))
     finest, coarsest = (times * resolution_angstrom for times in (_FINEST_FITTED, _COARSEST_FITTED))
-    with np.errstate(invalid="ignore"):  # of shells that are empty in both
-        change = after - before
+    with np.errstate(divide="ignore", invalid="ignore"):  # of shells that are empty
+        change = 0.5 * np.log(after / before)
     try:
         return wilson_fit(change, of.pixel_size_angstrom, finest, coarsest).b_factor
     except UsageError:
         return None
 
 
-def _share_beyond(half_map: HalfMap, resolution_angstrom: float, compute: Compute) -> float:
+def _share_beyond(power_of_shells: FloatArray, of: HalfMap, resolution_angstrom: float) -> float:
     """Return which share of a map's variance is finer than a resolution and the edge of a low-pass to it."""
-    shells = Shells(half_map.box, compute)
-    variances = power(shells.spectrum(half_map.density), shells)
-    variances[0] = 0.0  # the mean is no variance
-    edge = half_map.box * half_map.pixel_size_angstrom
-    first = round(edge / resolution_angstrom) + _EDGE_SHELLS
-    return float(variances[first:].sum() / max(variances.sum(), np.finfo(np.float64).tiny))
+    variances = power_of_shells[1:]  # the mean is no variance
+    first = round(of.box * of.pixel_size_angstrom / resolution_angstrom) + _EDGE_SHELLS
+    return float(variances[first - 1 :].sum() / max(variances.sum(), np.finfo(np.float64).tiny))
 
 
 def _sharpened(unsharpened: HalfMap, low_pass_angstrom: float, compute: Compute) -> Iterator[tuple[float, HalfMap]]:
