@@ -19,6 +19,7 @@ from extrecon.compare.start import COMMON_START
 from extrecon.system.files import replacing
 
 FORMATS = ("json", "md", "png")
+_SCORES_BESIDE = 7
 _TOO_LONG = ("validation", "held_out_nats_each")  # each run's score.json has them
 
 
@@ -166,6 +167,13 @@ def _cells(found: dict[str, Spread], columns: Sequence[Column], *, signed: bool 
     return [found[c.key].text(c.digits, signed=signed) if c.key in found else "" for c in columns]
 
 
+def narrow(table: Sequence[Sequence[str]]) -> list[list[list[str]]]:
+    """Return a table as several: the same arms and seeds, and no more scores than can be read beside each other."""
+    first, count = 2, len(table[0])
+    parts = np.array_split(np.arange(first, count), max(1, -(-(count - first) // _SCORES_BESIDE)))
+    return [[[*row[:first], *(row[place] for place in part)] for row in table] for part in parts]
+
+
 def markdown(table: Sequence[Sequence[str]]) -> str:
     """Return a table, headings first, as Markdown."""
     lines = ["| " + " | ".join(row) + " |" for row in table]
@@ -228,6 +236,7 @@ def _page(scores: Sequence[Score], order: Sequence[str], title: str, pictures: S
         return f"# {title}\n\nNo run has a score.\n{listed}\n{failed}"
     best = reference_arm(scores, order)
     sentences = "\n".join([to_beat(scores, order), *verdicts(scores, order)])
+    tables = "\n\n".join(markdown(each) for each in narrow(rows(scores, order)))
     meaning, curves = _OF_THE_TRUTH, "Angular errors and FSC with the truth"
     if not all_have(scores, "median_error_degrees"):
         reach = max((score.get("means_up_to_angstrom", 0.0) for score in scores), default=0.0)
@@ -238,7 +247,7 @@ def _page(scores: Sequence[Score], order: Sequence[str], title: str, pictures: S
 
 {sentences}
 
-{markdown(rows(scores, order))}
+{tables}
 
 Mean ± standard deviation over the seeds; below an arm, its difference to {best} run by run with the same seed.
 {meaning} Memory is the largest sum of resident sizes.

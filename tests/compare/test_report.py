@@ -31,6 +31,16 @@ def test_a_single_seed_has_no_spread() -> None:
     assert "±" not in report.markdown(table)
 
 
+def test_a_wide_table_becomes_several_with_the_same_arms() -> None:
+    scores = [column.key for column in columns.COLUMNS[:16]]
+    table = report.rows([{**score("plain", 1, 2.0), **dict.fromkeys(scores, 2.0)}], ["plain"])
+    parts = report.narrow(table)
+    assert [len(part[0]) for part in parts] == [8, 8, 7]
+    assert all(row[:2] == table[place][:2] for part in parts for place, row in enumerate(part))
+    assert [cell for part in parts for cell in part[1][2:]] == table[1][2:]
+    assert report.narrow([["arm", "seeds"]]) == [[["arm", "seeds"]]]
+
+
 def test_a_score_that_one_run_lacks_is_left_out_of_its_arm() -> None:
     runs = [score("plain", 1, 2.0, mean_q_score=0.5), score("plain", 2, 2.0), score("x", 1, 2.0, mean_q_score=0.7)]
     assert "mean_q_score" not in report.spreads(runs, "plain")
