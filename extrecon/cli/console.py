@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,13 +99,22 @@ def settings_from(texts: Sequence[str] | None) -> Mapping[str, Value]:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the output folder."""
+    """Make the output folder; one that holds nothing when the command ends, because it failed, goes again."""
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise OutputError(f"{folder}: -o names a folder, but this is a file.") from None
     except OSError as error:
         raise OutputError(f"{folder}: the folder cannot be made: {error.strerror}.") from error
+    if is_new:
+        atexit.register(_remove_if_empty, folder.absolute(), os.getpid())
+
+
+def _remove_if_empty(folder: Path, made_by: int) -> None:
+    if os.getpid() == made_by:  # a forked process ends while its parent still works
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def refuse_to_overwrite(paths: Sequence[Path], *, overwrite: bool, inputs: Sequence[Path]) -> None:

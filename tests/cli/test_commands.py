@@ -43,6 +43,17 @@ def test_reconstruct_writes_the_map_the_hook_would(tmp_path: Path) -> None:
     assert not files.result.exists()
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_made_for_a_command_that_fails_goes_again(tmp_path: Path, *, there: bool) -> None:
+    write(tmp_path / "half1.mrc", noisy(1))
+    if there:
+        (tmp_path / "out").mkdir()
+    words = ["half1.mrc", "--regularizer", "raises", "-o", "out"]
+    told = extrecon("regularize", *words, folder=tmp_path, code=4)
+    assert "this plugin cannot" in told
+    assert (tmp_path / "out").exists() is there
+
+
 def test_reconstruct_switches_change_the_map(tmp_path: Path) -> None:
     files = write_job(tmp_path)
     files.star.write_text(files.star.read_text().replace("1.000000e+03", "1.000000e-03"))
