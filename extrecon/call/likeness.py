@@ -75,9 +75,15 @@ class ShellSums:
         return np.maximum(scale, 0.0)
 
     def amplitude_gain(self, factor: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the amplitude ratio per shell; 0 where the plain map holds no power worth the name."""
-        counted = self.theirs > 1e-6 * self.theirs.max()
-        ratio = np.divide(self.ours, self.theirs, out=np.zeros_like(self.ours), where=counted)
+        """Return the amplitude ratio per shell; 0 where the plain map holds no power worth the name.
+
+        The mean, shell 0, is one point, and next to nothing where positive and negative density happen to balance:
+        it is measured by shell 1 if that is stronger.
+        """
+        theirs = self.theirs.copy()
+        theirs[0] = theirs[:2].max()
+        counted = theirs > 1e-6 * theirs.max()
+        ratio = np.divide(self.ours, theirs, out=np.zeros_like(self.ours), where=counted)
         gain: npt.NDArray[np.float64] = factor * np.sqrt(ratio)
         return gain
 

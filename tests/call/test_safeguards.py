@@ -142,6 +142,16 @@ def test_a_runaway_shell_is_refused_when_scaling_is_off() -> None:
         guarded(shells.density(spectrum), plain, scale=False, cut=False)
 
 
+def test_a_mean_next_to_nothing_is_measured_by_the_shell_beside_it() -> None:
+    # Where positive and negative density balance, whatever changes the solvent's level raises the mean manifold.
+    density = plain_map()
+    plain = density - np.float32(0.995) * density.mean()
+    found = guarded(density, plain, scale=False, cut=False)
+    assert found.facts["largest_amplitude_gain"] < 10
+    with pytest.raises(SafeguardError, match="amplitudes of Fourier shell 0"):
+        guarded(density + np.float32(1e3) * density.mean(), plain, scale=False, cut=False)
+
+
 def test_the_cutoff_is_the_last_shell_before_the_fall() -> None:
     assert cutoff_shell(np.array([1.0, 1.0, 0.5, 0.14, 0.9])) == 2
     assert cutoff_shell(np.array([0.0, 1.0, 0.5])) == 2
