@@ -57,6 +57,7 @@ class Treatment:
         the safeguards; inside refinement only, where there are such data
     amplitudes : what tells how strong each Fourier shell should be, inside refinement: the "half-map" itself, or
         the "other-half", of which one number a shell then crosses; unless ``--amplitudes`` says otherwise
+    symmetry : "average" the density over the point group that RELION refines in, as the half-map is, or "keep" it
     """
 
     blend: Literal["none", "all", "half", "fsc", "confidence"] = "none"
@@ -64,6 +65,7 @@ class Treatment:
     beyond: Literal["regularized", "half-map"] = "regularized"
     data: Literal["ignored", "consistent"] = "ignored"
     amplitudes: Literal["half-map", "other-half"] = "half-map"
+    symmetry: Literal["keep", "average"] = "keep"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Context(Generic[SettingsT]):
     half_map_fsc : (n // 2 + 1,) gold-standard FSC per shell; None if unknown
     particle_diameter_angstrom : RELION's mask diameter, Å; None if unknown
     inside_refinement : True when RELION aligns against the result in its next iteration
+    point_group : the half-map's, as RELION's ``--sym``; C1 outside refinement
     other_half : the other half-map; None unless ``needs_both_halves``
     data : the half-map's Fourier data, weights, tau2 and noise, read when asked for; None outside refinement
     compute : where to work: device and threads
@@ -95,6 +98,7 @@ class Context(Generic[SettingsT]):
     half_map_fsc: npt.NDArray[np.float64] | None = None
     particle_diameter_angstrom: float | None = None
     inside_refinement: bool = False
+    point_group: str = "C1"
     other_half: HalfMap | None = None
     data: FourierData | None = None
     compute: Compute = field(default_factory=cpu)

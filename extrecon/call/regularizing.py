@@ -53,6 +53,7 @@ def load_regularizer(call: Call) -> tuple[Choice, Context]:
         half_map_fsc=call.job.half_map_fsc,
         particle_diameter_angstrom=call.job.particle_diameter_angstrom or call.state.particle_diameter_angstrom,
         inside_refinement=True,
+        point_group=_point_group(call),
         data=data_of_job(call.job),
         compute=call.compute,
         progress=call.progress,
@@ -93,6 +94,15 @@ def regularize(call: Call, plain: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
         return _with_safeguards(call, half_map, choice, context, fit_of)
 
 
+def _point_group(call: Call) -> str:
+    """Return RELION's; a body of a multi-body refinement has none."""
+    return "C1" if _is_body(call) else call.state.point_group or "C1"
+
+
+def _is_body(call: Call) -> bool:
+    return call.job.name is not None and call.job.name.kind == "body"
+
+
 def _mask(call: Call, half_map: HalfMap) -> tuple[npt.NDArray[np.float32], str]:
     given, warn, name = call.options.text("mask"), call.record.warnings.append, call.job.name
     if name is not None and name.kind == "body":
@@ -125,7 +135,7 @@ def _with_safeguards(
             seed=seed_of(call.job.stem.name),
             record=call.record,
             fit_of=fit_of,
-            of_body=call.job.name is not None and call.job.name.kind == "body",
+            of_body=_is_body(call),
         )
         if not call.record.joined:
             return done

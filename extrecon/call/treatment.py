@@ -1,8 +1,9 @@
 """What extrecon does with every regularizer's density before the safeguards judge it.
 
 Inside refinement a regularized map by itself can harm: the half-map is poor in early iterations, and shells are
-changed that need no help. Three steps here, each declared by the regularizer (`Treatment`) and changed by the user:
+changed that need no help. Four steps here, each declared by the regularizer (`Treatment`) and changed by the user:
 
+symmetry the density is averaged over the refinement's point group, as the half-map is
 blend    each Fourier shell of the density is scaled onto the half-map's, and mixed with it
 solvent  what lies outside the mask is set to its mean
 beyond   where the half-maps do not agree, the half-map's own Fourier coefficients stand, no stronger than the
@@ -10,7 +11,7 @@ beyond   where the half-maps do not agree, the half-map's own Fourier coefficien
          ends. Two half-maps that share their low frequencies would then share what it makes of them, and their
          FSC would rise beyond anything the data show.
 
-A fourth, `data`, follows the safeguards: `extrecon.call.data_step`.
+A fifth, `data`, follows the safeguards: `extrecon.call.data_step`.
 
 The pages of the regularizers tell what was measured.
 """
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 
+from extrecon.call.symmetry import averaged
 from extrecon.errors import RegularizerError
 from extrecon.fourier.compute import Compute
 from extrecon.fourier.masks import particle_mask
@@ -57,6 +59,11 @@ class Wishes:
     )
     solvent: str = setting(
         "auto", "flatten what lies outside the mask, or keep it.", choices=("auto", "flatten", "keep")
+    )
+    symmetry: str = setting(
+        "auto",
+        "average the density over the point group of the refinement, or keep it (inside refinement).",
+        choices=("auto", "average", "keep"),
     )
     data: str = setting(
         "auto",
@@ -108,7 +115,14 @@ def treat(
     RegularizerError : a blend by confidence of a regularizer that tells no error.
     """
     fsc = context.half_map_fsc if regularized.half_map_fsc is None else regularized.half_map_fsc
+    symmetry: dict[str, Any] = {}
+    if treatment.symmetry == "average":
+        density, symmetry["symmetry"] = averaged(
+            regularized.density, half_map.density, context.point_group, context.compute
+        )
+        regularized = replace(regularized, density=density)
     density, told = _mixed(regularized, half_map, fsc, treatment.blend, context.compute)
+    told |= symmetry
     flat, mask = treatment.solvent == "flatten", None
     if flat:
         mask, origin = _mask(regularized, half_map, context)

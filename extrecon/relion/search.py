@@ -32,6 +32,7 @@ class SearchState:
     ----------
     healpix_order : order of the angular grid
     local_healpix_order : order from which RELION searches locally
+    point_group : as RELION's ``--sym``
     split_halves : whether this is a refinement of two half sets
     solvent_mask : the user's mask, as RELION names it
     pixel_size_angstrom, particle_diameter_angstrom : Å
@@ -45,6 +46,7 @@ class SearchState:
 
     healpix_order: int | None = None
     local_healpix_order: int | None = None
+    point_group: str | None = None
     split_halves: bool | None = None
     solvent_mask: str | None = None
     pixel_size_angstrom: float | None = None
@@ -149,7 +151,12 @@ def _is_run_before(root: str, name: JobName) -> bool:
 
 
 def _from_sampling(star: StarFile) -> dict[str, Any]:
-    return {"healpix_order": star.integer("sampling_general", labels.HEALPIX_ORDER)}
+    block = "sampling_general"
+    group = star.values(block).get(labels.SYMMETRY)
+    return {
+        "healpix_order": star.integer(block, labels.HEALPIX_ORDER),
+        "point_group": None if group is None else str(group),
+    }
 
 
 def _from_optimiser(star: StarFile) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class _Plugin(Regularizer[_Own]):
 def test_settings_are_shared_out() -> None:
     wishes, own = split_settings(_Plugin(), {"sigma": "2", "blend": "fsc"})
     assert own == _Own(2.0)
-    assert wishes == Wishes("fsc", "auto")
+    assert wishes == Wishes(blend="fsc")
     declared = Treatment("all", "flatten", "half-map")
     assert wishes.over(declared) == replace(declared, blend="fsc")
     assert Wishes().over(declared) == declared
