@@ -40,7 +40,8 @@ class Grid:
 
     def symmetric(self, group: str) -> Volume:
         copies = [self.blobs(turn.apply(PLACES)) for turn in symmetry_group(group)]
-        return np.mean(copies, axis=0).astype(np.float32)
+        mean: Volume = np.mean(copies, axis=0, dtype=np.float32)
+        return mean
 
 
 @pytest.mark.parametrize("group", GROUPS)
